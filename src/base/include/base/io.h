@@ -1,0 +1,44 @@
+#pragma once
+/* Whole reads and writes with a deadline, files replaced atomically, descriptors over sockets. */
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <base/buf.h>
+#include <base/err.h>
+
+int io_set_nonblock(int fd, bool on);
+int io_set_cloexec(int fd, bool on);
+
+/*
+ * All n bytes before the deadline (clock_mono_ms; UINT64_MAX: none), on blocking or non-blocking
+ * descriptors. 0, -ETIMEDOUT, -EPIPE at end of file, or -errno.
+ */
+int io_read_full(int fd, void *p, size_t n, uint64_t deadline_ms);
+int io_write_full(int fd, const void *p, size_t n, uint64_t deadline_ms);
+
+/* The whole file, at most max bytes (-EFBIG). Appends to out. */
+int io_read_fd_all(int fd, size_t max, struct buf *out, struct err *e);
+int io_read_file(int dirfd, const char *path, size_t max, struct buf *out, struct err *e);
+
+/* Written to a temporary name beside it, fsynced, renamed over path, directory fsynced. */
+int io_write_file_atomic(
+	int dirfd, const char *path, const void *p, size_t n, mode_t mode, struct err *e);
+
+/* mkdir -p; existing directories are fine. */
+int io_mkdirs(const char *path, mode_t mode, struct err *e);
+
+/* Removes a tree without following symlinks or leaving its file system. Missing: 0. */
+int io_remove_tree(int dirfd, const char *path, struct err *e);
+
+#define IO_FDS_MAX 16
+/* One message with descriptors (SCM_RIGHTS) on a unix socket; they stay the caller's. */
+int io_send_fds(int sock, const void *p, size_t n, const int *fds, size_t nfds);
+/*
+ * One message; descriptors arrive close-on-exec and are the caller's. Returns bytes (0: end of
+ * file) or -errno; *ret_nfds at most max_fds, surplus ones are closed.
+ */
+ssize_t io_recv_fds(int sock, void *p, size_t n, int *ret_fds, size_t max_fds, size_t *ret_nfds);
+
+/* A sealed memfd with these bytes, read position at 0: configuration for a role. fd or -errno. */
+int io_memfd(const char *name, const void *p, size_t n, struct err *e);

@@ -1,0 +1,38 @@
+#pragma once
+/* The guest's whole state and the seams between its files. */
+#include <base/err.h>
+#include <wire/identity.h>
+#include <wire/session.h>
+
+#include "loop.h"
+
+struct guest {
+	struct loop *loop;
+	struct identity identity; /* zero until told */
+	bool has_identity;
+	bool shutting_down;
+};
+
+/* boot.c: as PID 1 in the initramfs: modules, root file system, switch to it, basic mounts. */
+int guest_boot(struct guest *g, struct err *e);
+/* identity.c: applies it: clock, entropy, host name, network, users, certificates, git, mounts. */
+int guest_identity_apply(struct guest *g, struct identity *i, struct err *e); /* takes *i's content */
+/* shutdown.c: ends every process, syncs, unmounts, powers off. Does not return. */
+void guest_power_off(struct guest *g);
+/* docker.c: listens on /run/docker.sock, starts dockerd at the first connection. */
+int guest_docker_listen(struct guest *g, struct err *e);
+/* pump.c: mounts the workspaces' FUSE file system at mountpoint and pumps it through the port; its
+ * threads live until power-off. */
+int guest_pump_start(int port_fd, const char *mountpoint, struct err *e);
+/* server.c: the link's HTTP/2 server on the port; sessions by session.c. */
+int guest_server_start(struct guest *g, int port_fd, struct err *e);
+/* base environment of every session, users and groups: users.c */
+struct guest_user {
+	uint32_t uid, gid;
+	uint32_t groups[64];
+	size_t ngroups;
+	char name[64], home[256], shell[256];
+};
+/* spec: "name|uid[:group|gid]", NULL: the agent. Reads /etc/passwd and /etc/group of the image. */
+int guest_user_find(const struct guest *g, const char *spec, struct guest_user *ret, struct err *e);
+void guest_base_env(const struct guest *g, const struct guest_user *u, struct strv *ret);

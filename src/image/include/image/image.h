@@ -1,0 +1,54 @@
+#pragma once
+/*
+ * The machine image: a Debian root file system made by mmdebstrap (in user namespaces when the
+ * user is not root), its kernel as an uncompressed vmlinux, and the initramfs with paddock-guest.
+ * Recipe -> plan (command lines and hook scripts as data, which a test prints) -> execution.
+ * Kept below the data folder, re-made only when the recipe changes:
+ *   templates/NAME-DIGEST/{disk.ext4,template.json,ca-certificates.crt}
+ *   kernels/VERSION/{vmlinux,initramfs-DIGEST,modules/...}
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <base/err.h>
+#include <base/progress.h>
+#include <base/str.h>
+
+struct image {
+	char *id;        /* "shell-0f3a9c1d22ab": the folder's name */
+	char *name;      /* "shell" */
+	char *disk;      /* absolute paths */
+	char *kernel;    /* uncompressed vmlinux */
+	char *initramfs; /* made for this very paddock-guest */
+	char *ca_bundle; /* the certificates that the image itself trusts */
+	char *kernel_version;
+	uint64_t disk_bytes; /* virtual size of the root file system */
+	uint64_t used_bytes; /* on the host's disk */
+	int64_t created;     /* seconds since the epoch */
+};
+void image_release(struct image *i);
+
+struct image_request {
+	const char *data_dir;  /* $XDG_DATA_HOME/paddock */
+	const char *name;      /* "shell" */
+	const char *guest_bin; /* the static paddock-guest to put into the initramfs */
+	uid_t uid;             /* of the user agent in the image */
+	gid_t gid;
+	bool rebuild; /* even when there is one */
+};
+
+/* Finds the image for this recipe, or builds it (one builder at a time; others wait and see). */
+int image_ensure(const struct image_request *q, const struct progress *p, struct image *ret,
+	struct err *e);
+/* The image of an existing sandbox, by id, whatever today's recipe says; its initramfs is renewed
+ * when paddock-guest changed. -ENOENT with a next step when it is gone. */
+int image_open(const char *data_dir, const char *id, const char *guest_bin, struct image *ret,
+	struct err *e);
+
+struct image_list {
+	struct image *v;
+	size_t n;
+};
+int image_list(const char *data_dir, struct image_list *ret, struct err *e);
+void image_list_release(struct image_list *l);
+int image_remove(const char *data_dir, const char *id, struct err *e);

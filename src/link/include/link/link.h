@@ -1,0 +1,24 @@
+#pragma once
+/*
+ * The link role: carries sessions over the one serial line to paddock-guest as HTTP/2 streams
+ * (nghttp2; RFC 9113), this end being the client. Each socket that the supervisor hands over
+ * becomes one stream (POST /session) whose body in both directions is the socket's bytes, with
+ * flow control end to end: a slow reader on one stream holds up no other and costs bounded memory.
+ * It does not look into the bytes.
+ */
+#include <base/err.h>
+
+/* Messages on the control socket (SOCK_SEQPACKET), one byte each. */
+enum link_control {
+	LINK_SESSION = 'S', /* supervisor -> link, with one descriptor: open a stream for it */
+	LINK_UP = 'U',      /* link -> supervisor: paddock-guest answered on the line */
+	LINK_DOWN = 'D',    /* link -> supervisor: the line is lost (it then ends) */
+};
+
+struct link_options {
+	int line_fd;    /* stream socket: the host end of paddock.link */
+	int control_fd; /* SOCK_SEQPACKET: the supervisor */
+};
+
+/* Serves until the control socket closes (0) or the line breaks (-errno). Blocks. */
+int link_serve(const struct link_options *o, struct err *e);

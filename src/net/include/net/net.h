@@ -1,0 +1,36 @@
+#pragma once
+/*
+ * The net role: answers the guest's DNS with addresses of 198.18.0.0/15 that stand for names,
+ * accepts the guest's connections (redirected to it by the jail's nftables; SO_ORIGINAL_DST tells
+ * where they were going), decides by policy, has the name resolved on the host, checks every
+ * resolved address, connects out and relays with splice(2).
+ */
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <base/err.h>
+
+/* curl's --resolve: HOST:PORT goes to this address, which the owner thereby allows by name. */
+struct net_override {
+	const char *host; /* lower case, no trailing dot */
+	uint16_t port;    /* 0: every port */
+	struct sockaddr_storage to; /* port 0 in here: the port asked for */
+};
+
+struct net_options {
+	int tcp_fd;      /* listening, in the jail's network namespace */
+	int dns_fd;      /* UDP, likewise */
+	int resolver_fd; /* SOCK_SEQPACKET to the resolver role */
+	int alive_fd;    /* end of file here means: the supervisor is gone, end */
+	const struct net_override *overrides;
+	size_t noverrides;
+};
+
+int net_serve(const struct net_options *o, struct err *e);
+
+/*
+ * The resolver role: getaddrinfo(3) for net, which may not open files itself. Serves until the
+ * socket closes. Requests and answers: src/net/resolver.c.
+ */
+int net_resolver_serve(int fd, struct err *e);

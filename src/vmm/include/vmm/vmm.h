@@ -1,0 +1,74 @@
+#pragma once
+/*
+ * The machine: a QEMU microvm. Plan (struct vmm_machine -> argument list, a pure function), the
+ * choice of accelerator, the guest clock's facts, QMP. QEMU sees only what its mount tree holds,
+ * always under the same fixed names, so nothing of the user's ever stands in an argument.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <base/err.h>
+#include <base/str.h>
+
+enum vmm_accel { VMM_ACCEL_AUTO, VMM_ACCEL_KVM, VMM_ACCEL_TCG };
+
+/* Fixed places in QEMU's tree. */
+#define VMM_PATH_KERNEL    "/vm/kernel"
+#define VMM_PATH_INITRAMFS "/vm/initramfs"
+#define VMM_PATH_BASE      "/vm/base"    /* the template's disk: raw, read-only */
+#define VMM_PATH_DISK      "/vm/disk"    /* the overlay: qcow2 */
+
+struct vmm_machine {
+	enum vmm_accel accel; /* KVM or TCG */
+	unsigned cpus;
+	uint64_t memory_bytes;
+	uint64_t tsc_khz; /* TCG: see vmm_tsc_khz */
+	const char *mac;
+	/* Descriptors as QEMU will have them. */
+	int tap_fd, link_fd, fs_fd, console_fd, qmp_fd;
+	bool debug; /* a talkative kernel */
+};
+
+/* The whole argument list, argv[0] included. */
+int vmm_plan(const struct vmm_machine *m, const char *qemu, struct strv *ret_argv, struct err *e);
+
+/*
+ * Decides the accelerator. want AUTO: KVM when /dev/kvm opens read-write and the CPU has vmx or svm
+ * (the device file alone proves nothing), else TCG; *ret_note (caller frees, may become NULL) is
+ * the one line to show when it is TCG, with the reason. want KVM: an error that names the cause.
+ */
+int vmm_accel_choose(
+	enum vmm_accel want, enum vmm_accel *ret, char **ret_note, struct err *e);
+int vmm_accel_parse(const char *word, enum vmm_accel *ret); /* "auto|kvm|tcg"; -EINVAL */
+const char *vmm_accel_name(enum vmm_accel a);
+
+/* The rate of this host's TSC, measured against CLOCK_MONOTONIC_RAW for about 20 ms. */
+uint64_t vmm_tsc_khz(void);
+
+/* What QEMU needs to be found and run: programs, libraries, firmware. Absolute paths. */
+struct vmm_host {
+	char *qemu;          /* qemu-system-x86_64 */
+	struct strv folders; /* to be bound read-only into its tree, e.g. /usr, /lib, /lib64 */
+};
+int vmm_host_find(struct vmm_host *ret, struct err *e);
+void vmm_host_release(struct vmm_host *h);
+
+/* Makes a qcow2 overlay on a raw base (whose path is recorded); size in bytes. */
+int vmm_disk_create(const char *path, const char *base, uint64_t size, struct err *e);
+
+/*
+ * QMP (QEMU's docs/interop/qmp-spec): a client on a connected socket. Synchronous, each call with a
+ * deadline; events that arrive meanwhile are kept for qmp_event. QEMU is not trusted: lines are
+ * capped and parsed by jansson.
+ */
+struct qmp;
+struct qmp *qmp_new(int fd); /* takes the descriptor */
+void qmp_free(struct qmp *q);
+int qmp_fd(const struct qmp *q);
+int qmp_hello(struct qmp *q, uint64_t deadline_ms, struct err *e);
+/* arguments: a JSON object as text, or NULL. */
+int qmp_command(struct qmp *q, const char *name, const char *arguments, uint64_t deadline_ms,
+	struct err *e);
+/* Reads what is there without blocking: 1 and the event's name, 0 none, -errno (-EPIPE: gone). */
+int qmp_event(struct qmp *q, char name[64]);

@@ -1,0 +1,42 @@
+#pragma once
+/*
+ * Who a booted guest is: told by the supervisor once, after boot (and, one day, after a clone
+ * wakes), before anything of the user's runs. Trusted on the guest's side, for the host outranks
+ * the guest; still decoded strictly.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <base/buf.h>
+#include <base/str.h>
+
+struct identity_workspace {
+	char *path; /* absolute, normalised; the same on the host and in the guest */
+	bool read_only;
+	bool is_file; /* a single file, not a folder */
+};
+
+#define IDENTITY_WORKSPACES_MAX 64
+
+struct identity {
+	char *hostname;     /* the sandbox's name made fit for a host name */
+	char *name;         /* the sandbox's name */
+	uint32_t uid, gid;  /* of the user agent */
+	uint64_t time_ns;   /* the host's CLOCK_REALTIME at sending */
+	char *timezone;     /* "Europe/Berlin", or a POSIX TZ string; NULL: UTC */
+	struct buf entropy; /* 64 bytes at least, for RNDADDENTROPY */
+	struct buf ca_pem;  /* the host's CA certificates that the image lacks; may be empty */
+	char *git_name, *git_email; /* may be NULL */
+	struct strv env;            /* KEY=VALUE for every session (create -e) */
+	struct identity_workspace *workspaces;
+	size_t nworkspaces; /* the first is the primary one, the default cwd */
+	/* The guest's end of the jail's network. */
+	char *address;    /* "198.18.0.2/30" */
+	char *gateway;    /* "198.18.0.1": also name server and host.docker.internal */
+	uint64_t disk_bytes; /* the size the root file system may grow to; 0: leave it */
+};
+
+void identity_release(struct identity *i);
+void identity_add_workspace(struct identity *i, const char *path, bool read_only, bool is_file);
+void identity_encode(const struct identity *i, struct buf *out);
+int identity_decode(const void *p, size_t n, struct identity *ret); /* 0 or -EBADMSG */
