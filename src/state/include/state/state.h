@@ -1,0 +1,94 @@
+#pragma once
+/*
+ * State in plain files (design.md, section 4). Every file is written atomically and carries a
+ * version; a newer version than ours is refused with a clear message and never destroyed.
+ *   data     $XDG_DATA_HOME/paddock: templates/, kernels/, sandboxes/NAME/
+ *   runtime  $XDG_RUNTIME_DIR/paddock: NAME/{lock,sock,pid}
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <base/err.h>
+#include <base/str.h>
+
+struct state_paths {
+	char *data;
+	char *runtime;
+	uid_t uid; /* of the host user */
+	gid_t gid;
+};
+
+/* From the environment; makes both folders (mode 0700). */
+int state_paths_init(struct state_paths *ret, struct err *e);
+void state_paths_release(struct state_paths *p);
+char *state_sandbox_dir(const struct state_paths *p, const char *name); /* caller frees */
+char *state_sandbox_file(const struct state_paths *p, const char *name, const char *file);
+char *state_runtime_dir(const struct state_paths *p, const char *name);
+
+struct workspace {
+	char *path; /* absolute, resolved */
+	bool read_only;
+	bool is_file;
+};
+
+#define SANDBOX_WORKSPACES_MAX 64
+
+/* sandbox.json */
+struct sandbox {
+	char *name;
+	char *agent;
+	char *image; /* the template's id */
+	struct workspace *workspaces;
+	size_t nworkspaces; /* the first is the primary one */
+	unsigned cpus;
+	uint64_t memory_bytes;
+	uint64_t disk_bytes;
+	char *accel;         /* auto, kvm, tcg */
+	struct strv env;     /* KEY=VALUE for every session */
+	struct strv resolve; /* HOST:PORT:ADDRESS[:PORT] */
+	int64_t created;     /* seconds since the epoch */
+};
+
+void sandbox_release(struct sandbox *s);
+void sandbox_add_workspace(struct sandbox *s, const char *path, bool read_only, bool is_file);
+
+/*
+ * At least two characters, the first a letter or digit, then letters, digits, '.', '_', '+', '-';
+ * at most 63. 0 or -EINVAL with a sentence.
+ */
+int sandbox_name_check(const char *name, struct err *e);
+/* "<agent>-<folder>" with every other character replaced by '-'. Caller frees. */
+char *sandbox_name_default(const char *agent, const char *workspace);
+
+/* -ENOENT when there is none. */
+int sandbox_load(const struct state_paths *p, const char *name, struct sandbox *ret, struct err *e);
+
+/*
+ * Makes the sandbox's folder with sandbox.json and whatever fill() puts into it (the disk), under a
+ * temporary name, then renames it into place: there is a whole sandbox or none. -EEXIST.
+ */
+int sandbox_create(const struct state_paths *p, const struct sandbox *s,
+	int (*fill)(const char *dir, void *arg, struct err *e), void *arg, struct err *e);
+
+/* Renames it out of the way, then deletes it. Nobody may be running it (hold state_lock). */
+int sandbox_remove(const struct state_paths *p, const char *name, struct err *e);
+
+/* Names, sorted. Also deletes what interrupted creations and removals left behind. */
+int sandbox_names(const struct state_paths *p, struct strv *ret, struct err *e);
+
+/*
+ * The lock of a running sandbox, held by its supervisor (or by rm while it deletes). Returns a
+ * descriptor, or -EWOULDBLOCK when somebody has it. Makes the runtime folder.
+ */
+int state_lock(const struct state_paths *p, const char *name, struct err *e);
+/* Removes the runtime folder; the lock must be held. */
+int state_runtime_remove(const struct state_paths *p, const char *name, struct err *e);
+
+/* Unix sockets below the runtime folder, whatever the length of the path. fd or -errno. */
+int state_socket_listen(const struct state_paths *p, const char *name, struct err *e);
+int state_socket_connect(const struct state_paths *p, const char *name, struct err *e);
+
+/* Why a sandbox last stopped, for inspect and run ("" when it never ran). */
+int state_set_last_stop(const struct state_paths *p, const char *name, const char *why);
+char *state_last_stop(const struct state_paths *p, const char *name); /* caller frees; never NULL */

@@ -1,0 +1,110 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <base/cleanup.h>
+#include <base/io.h>
+#include <base/mem.h>
+#include <state/state.h>
+
+static char *
+data_dir(struct err *e)
+{
+	const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+	struct passwd *pw;
+
+	if (xdg != NULL && xdg[0] == '/')
+		return xasprintf("%s/paddock", xdg);
+	if (home == NULL || home[0] != '/') {
+		pw = getpwuid(getuid());
+		home = pw != NULL ? pw->pw_dir : NULL;
+	}
+	if (home == NULL || home[0] != '/') {
+		err_set(e, ENOENT, "no home folder: set HOME or XDG_DATA_HOME to an absolute path");
+		return NULL;
+	}
+	return xasprintf("%s/.local/share/paddock", home);
+}
+
+/* A folder that others could have prepared is refused: sockets and locks live there. */
+static int
+check_private(const char *dir, struct err *e)
+{
+	struct stat st;
+
+	if (lstat(dir, &st) < 0)
+		return err_sys(e, errno, "'%s'", dir);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
+		return err_set(e, EPERM,
+			"'%s' must be a folder of yours with mode 0700: fix its owner and mode, or remove it",
+			dir);
+	return 0;
+}
+
+static char *
+runtime_dir(const char *data)
+{
+	const char *xdg = getenv("XDG_RUNTIME_DIR");
+	struct stat st;
+
+	if (xdg != NULL && xdg[0] == '/' && stat(xdg, &st) == 0 && st.st_uid == geteuid())
+		return xasprintf("%s/paddock", xdg);
+	if (geteuid() == 0)
+		return xstrdup("/run/paddock");
+	/* Never a predictable name in /tmp: a log-in without a runtime folder uses the data folder. */
+	return xasprintf("%s/run", data);
+}
+
+int
+state_paths_init(struct state_paths *ret, struct err *e)
+{
+	CLEAN_FREE char *data = data_dir(e);
+	CLEAN_FREE char *runtime = NULL;
+	int r;
+
+	if (data == NULL)
+		return -ENOENT;
+	r = io_mkdirs(data, 0700, e);
+	if (r < 0)
+		return r;
+	runtime = runtime_dir(data);
+	r = io_mkdirs(runtime, 0700, e);
+	if (r == 0)
+		r = check_private(runtime, e);
+	if (r < 0)
+		return r;
+	ret->data = TAKE_PTR(data);
+	ret->runtime = TAKE_PTR(runtime);
+	ret->uid = geteuid();
+	ret->gid = getegid();
+	return 0;
+}
+
+void
+state_paths_release(struct state_paths *p)
+{
+	free(p->data);
+	free(p->runtime);
+	memset(p, 0, sizeof(*p));
+}
+
+char *
+state_sandbox_dir(const struct state_paths *p, const char *name)
+{
+	return xasprintf("%s/sandboxes/%s", p->data, name);
+}
+
+char *
+state_sandbox_file(const struct state_paths *p, const char *name, const char *file)
+{
+	return xasprintf("%s/sandboxes/%s/%s", p->data, name, file);
+}
+
+char *
+state_runtime_dir(const struct state_paths *p, const char *name)
+{
+	return xasprintf("%s/%s", p->runtime, name);
+}

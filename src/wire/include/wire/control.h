@@ -1,0 +1,49 @@
+#pragma once
+/*
+ * The control protocol between a command and a sandbox's supervisor, on the unix socket
+ * $XDG_RUNTIME_DIR/paddock/NAME/sock (mode 0600, peer's uid checked). Frames of wire/frame.h: the
+ * client sends one request, the supervisor answers with any number of CONTROL_PROGRESS, then
+ * CONTROL_OK or CONTROL_ERROR.
+ *   STATUS   OK carries struct control_status
+ *   WAIT     OK once the machine is ready
+ *   SESSION  OK once the machine is ready; from then on the socket speaks the session protocol
+ *   STOP     OK just before the supervisor ends; the connection closes with it
+ */
+#include <stdint.h>
+
+#include <base/buf.h>
+#include <base/str.h>
+
+enum control_frame {
+	CONTROL_STATUS = 0x01,
+	CONTROL_WAIT = 0x02,
+	CONTROL_SESSION = 0x03,
+	CONTROL_STOP = 0x04,
+	CONTROL_OK = 0x81,
+	CONTROL_ERROR = 0x82,    /* text */
+	CONTROL_PROGRESS = 0x83, /* text: a step that began */
+	CONTROL_NOTE = 0x84,     /* text: one line to show, e.g. that software emulation is used */
+	CONTROL_BUSY = 0x85,     /* on the start-up pipe only: another supervisor has the sandbox */
+};
+
+enum control_state { CONTROL_STARTING = 1, CONTROL_RUNNING = 2, CONTROL_STOPPING = 3 };
+
+struct control_process {
+	char *role;
+	uint32_t pid;
+};
+
+struct control_status {
+	enum control_state state;
+	char *accel;         /* "kvm" or "tcg" */
+	uint64_t started_ns; /* CLOCK_REALTIME */
+	uint64_t boot_ms;    /* from the supervisor's start to ready; 0: not yet */
+	struct control_process *processes;
+	size_t nprocesses;
+};
+
+const char *control_state_name(enum control_state s);
+void control_status_release(struct control_status *s);
+void control_status_add_process(struct control_status *s, const char *role, uint32_t pid);
+void control_status_encode(const struct control_status *s, struct buf *out);
+int control_status_decode(const void *p, size_t n, struct control_status *ret); /* 0, -EBADMSG */
