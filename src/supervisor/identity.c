@@ -1,0 +1,148 @@
+/* Who the guest is to be: gathered from the sandbox's record and from the host at start. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include <base/clock.h>
+#include <base/io.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/proc.h>
+
+#include "sup.h"
+
+#define ENTROPY_BYTES 256
+#define CA_MAX        (512 * 1024)
+
+static char *
+make_hostname(const char *name)
+{
+	char *h = xstrndup(name, 63);
+
+	for (char *c = h; *c != '\0'; c++)
+		*c = isalnum((unsigned char)*c) ? (char)tolower((unsigned char)*c) : '-';
+	return h;
+}
+
+/* "Europe/Berlin" from TZ or from what /etc/localtime points to; NULL: UTC. */
+static char *
+host_timezone(void)
+{
+	const char *tz = getenv("TZ"), *at;
+	char target[PATH_MAX];
+	ssize_t n;
+
+	if (tz != NULL && tz[0] != '\0')
+		return xstrdup(tz[0] == ':' ? tz + 1 : tz);
+	n = readlink("/etc/localtime", target, sizeof(target) - 1);
+	if (n <= 0)
+		return NULL;
+	target[n] = '\0';
+	at = strstr(target, "/zoneinfo/");
+	return at != NULL ? xstrdup(at + strlen("/zoneinfo/")) : NULL;
+}
+
+/*
+ * Run in "/" and with the settings that start programs pinned off: no repository's configuration
+ * has a say in what git does here (attacks.md G2).
+ */
+static char *
+git_config(const char *key)
+{
+	CLEAN_BUF struct buf out = BUF_INIT;
+	char *argv[] = {"git", "-C", "/", "-c", "core.fsmonitor=false", "-c",
+		"core.hooksPath=/dev/null", "config", "--global", "--get", (char *)key, NULL};
+	size_t n;
+
+	if (proc_run(argv, 2000, &out, NULL) < 0)
+		return NULL;
+	n = strcspn(buf_str(&out), "\n");
+	return n > 0 ? xstrndup(buf_str(&out), n) : NULL;
+}
+
+#define PEM_BEGIN "-----BEGIN CERTIFICATE-----"
+#define PEM_END   "-----END CERTIFICATE-----"
+
+/* Appends the certificates of have that known does not hold. */
+static void
+add_unknown(const char *have, const char *known, struct buf *out)
+{
+	const char *p = have, *end;
+
+	while ((p = strstr(p, PEM_BEGIN)) != NULL && (end = strstr(p, PEM_END)) != NULL) {
+		const char *body = p + strlen(PEM_BEGIN);
+		CLEAN_FREE char *block = xstrndup(body, (size_t)(end - body));
+
+		end += strlen(PEM_END);
+		if (strstr(known, block) == NULL && out->len < CA_MAX &&
+			(out->len == 0 || strstr(buf_str(out), block) == NULL)) {
+			buf_append(out, p, (size_t)(end - p));
+			buf_append_str(out, "\n");
+		}
+		p = end;
+	}
+}
+
+/* The host's trust store: what OpenSSL's variable names, else where distributions keep it. */
+static void
+host_certificates(const char *image_bundle, struct buf *out)
+{
+	const char *files[] = {getenv("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
+	CLEAN_BUF struct buf known = BUF_INIT;
+	const char *extra = getenv("NODE_EXTRA_CA_CERTS");
+	bool have = false;
+
+	if (io_read_file(AT_FDCWD, image_bundle, 8 << 20, &known, NULL) < 0)
+		buf_clear(&known);
+	for (size_t i = 0; i < ARRAY_LEN(files) && !have; i++) {
+		CLEAN_BUF struct buf b = BUF_INIT;
+
+		if (files[i] == NULL || io_read_file(AT_FDCWD, files[i], 8 << 20, &b, NULL) < 0)
+			continue;
+		add_unknown(buf_str(&b), buf_str(&known), out);
+		have = true;
+	}
+	if (extra != NULL) {
+		CLEAN_BUF struct buf b = BUF_INIT;
+
+		if (io_read_file(AT_FDCWD, extra, 8 << 20, &b, NULL) == 0)
+			add_unknown(buf_str(&b), buf_str(&known), out);
+	}
+}
+
+int
+sup_identity(const struct sup *s, struct identity *ret, struct err *e)
+{
+	struct identity i = {0};
+
+	i.hostname = make_hostname(s->sandbox.name);
+	i.name = xstrdup(s->sandbox.name);
+	i.uid = s->paths.uid == 0 ? 1000 : s->paths.uid;
+	i.gid = s->paths.uid == 0 ? 1000 : s->paths.gid;
+	i.timezone = host_timezone();
+	if (getrandom(buf_reserve(&i.entropy, ENTROPY_BYTES), ENTROPY_BYTES, 0) != ENTROPY_BYTES) {
+		identity_release(&i);
+		return err_sys(e, errno, "getrandom");
+	}
+	buf_commit(&i.entropy, ENTROPY_BYTES);
+	host_certificates(s->image.ca_bundle, &i.ca_pem);
+	i.git_name = git_config("user.name");
+	i.git_email = git_config("user.email");
+	for (size_t k = 0; k < s->sandbox.env.n; k++)
+		strv_add(&i.env, s->sandbox.env.v[k]);
+	for (size_t k = 0; k < s->sandbox.nworkspaces; k++)
+		identity_add_workspace(&i, s->sandbox.workspaces[k].path,
+			s->sandbox.workspaces[k].read_only, s->sandbox.workspaces[k].is_file);
+	i.address = xasprintf("%s/%d", JAIL_GUEST, JAIL_PREFIX);
+	i.gateway = xstrdup(JAIL_GATEWAY);
+	i.disk_bytes = s->sandbox.disk_bytes;
+	i.time_ns = clock_real_ns();
+	*ret = i;
+	return 0;
+}

@@ -1,0 +1,38 @@
+#pragma once
+/*
+ * One supervisor per running sandbox: owns its state folder and lock, makes its namespaces, starts
+ * and watches its children, speaks QMP. It touches neither network nor file payload.
+ */
+#include <base/err.h>
+#include <base/progress.h>
+#include <state/state.h>
+#include <wire/control.h>
+
+/* argv[1] of a re-executed paddock: "--role=NAME". */
+#define SUPERVISOR_ROLE_ARG "--role="
+
+/* The main function of a role ("supervisor", "fs", "net", "link", "resolver"). Exit code. */
+int supervisor_role_main(const char *role, int argc, char **argv);
+
+/*
+ * For commands. supervisor_start starts one where none runs and waits until the machine is ready
+ * (or another's supervisor is); progress is told. 0, or -errno with the supervisor's own sentence.
+ */
+int supervisor_start(const struct state_paths *p, const char *name, const struct progress *pr,
+	void (*note)(const char *text), struct err *e);
+
+/* Asks for the status: 0, -ESRCH when none runs. */
+int supervisor_status(
+	const struct state_paths *p, const char *name, struct control_status *ret, struct err *e);
+
+/* A connection that speaks the session protocol from here on; waits until the machine is ready. */
+int supervisor_session(const struct state_paths *p, const char *name, struct err *e);
+
+/* Stops a running sandbox and waits for its supervisor's end; 0 also when none runs. */
+int supervisor_stop(const struct state_paths *p, const char *name, struct err *e);
+
+/* Ends it by force: SIGKILL to the supervisor (its children go with it). */
+int supervisor_kill(const struct state_paths *p, const char *name, struct err *e);
+
+/* The static paddock-guest that belongs to this paddock; caller frees. NULL and e when missing. */
+char *supervisor_guest_binary(struct err *e);

@@ -1,0 +1,362 @@
+/*
+ * The jail, QEMU and the roles: planned, started, watched. Each child dies with the supervisor.
+ * net and resolver are one pair: when either ends, both are started again on the listeners that
+ * the supervisor keeps, and until then nothing gets out. The end of any other child ends the
+ * sandbox: its disk is safe, and the next command starts it anew.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <base/clock.h>
+#include <base/io.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/proc.h>
+#include <net/net.h>
+#include <supervisor/supervisor.h>
+
+#include "sup.h"
+
+#define RESTARTS_MAX       10
+#define RESTARTS_WINDOW_MS 60000
+
+/* What one child needs beyond its descriptors. */
+struct child_plan {
+	int slot;
+	const char *role;
+	int fds[8]; /* placed from descriptor 3 on */
+	size_t nfds;
+	unsigned namespaces; /* JAIL_NET ...; ~0u: the host's, no jail at all */
+};
+
+struct enter {
+	const struct jail *jail;
+	unsigned which;
+	const struct jail_confine *confine; /* QEMU: executed before exec */
+};
+
+static int
+enter_jail(void *arg, struct err *e)
+{
+	struct enter *en = arg;
+	int r = jail_enter(en->jail, en->which, e);
+
+	if (r == 0 && en->confine != NULL)
+		r = jail_confine(en->confine, e);
+	return r;
+}
+
+static void on_child_end(uv_poll_t *p, int status, int events);
+
+static int
+watch(struct sup *s, int slot, const char *role, pid_t pid, int pidfd)
+{
+	struct child *c = &s->child[slot];
+
+	c->role = role;
+	c->pid = pid;
+	c->pidfd = pidfd;
+	uv_poll_init(&s->loop, &c->poll, pidfd);
+	c->poll.data = s;
+	uv_poll_start(&c->poll, UV_READABLE, on_child_end);
+	log_debug("started %s, pid %d", role, (int)pid);
+	return 0;
+}
+
+static int
+spawn(struct sup *s, struct proc_spec *spec, int slot, const char *role, struct err *e)
+{
+	pid_t pid;
+	int pidfd, r;
+
+	spec->die_with_parent = true;
+	r = proc_spawn(spec, &pid, &pidfd, e);
+	return r < 0 ? err_prefix(e, "%s", role) : watch(s, slot, role, pid, pidfd);
+}
+
+static int
+config_fd(const struct sup *s, struct err *e)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+	struct role_config c = {.debug = log_get_level() == LOG_DEBUG,
+		.host_is_root = s->paths.uid == 0,
+		.guest_uid = s->paths.uid == 0 ? 1000 : s->paths.uid,
+		.guest_gid = s->paths.uid == 0 ? 1000 : s->paths.gid,
+		.workspaces = s->sandbox.workspaces,
+		.nworkspaces = s->sandbox.nworkspaces,
+		.resolve = s->sandbox.resolve};
+
+	role_config_encode(&c, &b);
+	return io_memfd("paddock-role", b.data, b.len, e);
+}
+
+static int
+spawn_role(struct sup *s, const struct child_plan *p, struct err *e)
+{
+	CLEAN_CLOSE int config = config_fd(s, e);
+	CLEAN_FREE char *arg = xasprintf("%s%s", SUPERVISOR_ROLE_ARG, p->role);
+	char *argv[] = {"paddock", arg, NULL};
+	struct enter en = {.jail = &s->jail, .which = p->namespaces};
+	struct proc_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = {-1, -1, s->log_writer, config}};
+
+	if (config < 0)
+		return config;
+	spec.nfds = 4;
+	for (size_t i = 0; i < p->nfds; i++)
+		spec.fds[spec.nfds++] = p->fds[i];
+	spec.prepare = enter_jail;
+	spec.arg = &en;
+	return spawn(s, &spec, p->slot, p->role, e);
+}
+
+/* The tree that QEMU sees: its own program, libraries and firmware, and this machine's files. */
+static void
+plan_qemu_tree(const struct sup *s, const struct vmm_host *host, struct jail_confine *c)
+{
+	CLEAN_FREE char *disk = state_sandbox_file(&s->paths, s->sandbox.name, "disk.qcow2");
+	const char *const devices[] = {"/dev/null", "/dev/urandom", "/dev/kvm"};
+	size_t ndevices = s->accel == VMM_ACCEL_KVM ? 3 : 2;
+
+	for (size_t i = 0; i < host->folders.n; i++) {
+		jail_confine_add(c, JAIL_BIND, host->folders.v[i], host->folders.v[i], true);
+		c->mounts[c->nmounts - 1].exec = true;
+	}
+	for (size_t i = 0; i < ndevices; i++) {
+		jail_confine_add(c, JAIL_BIND, devices[i], devices[i], false);
+		c->mounts[c->nmounts - 1].dev = true;
+	}
+	jail_confine_add(c, JAIL_BIND, s->image.kernel, VMM_PATH_KERNEL, true);
+	jail_confine_add(c, JAIL_BIND, s->image.initramfs, VMM_PATH_INITRAMFS, true);
+	jail_confine_add(c, JAIL_BIND, s->image.disk, VMM_PATH_BASE, true);
+	jail_confine_add(c, JAIL_BIND, disk, VMM_PATH_DISK, false);
+	c->syscalls = JAIL_SYSCALLS_QEMU;
+}
+
+struct cables {
+	int link[2], fs[2], console[2], qmp[2], control[2], log[2];
+};
+
+enum { OURS, THEIRS };
+
+static int
+make_cables(struct cables *c, struct err *e)
+{
+	struct {
+		int *pair, type;
+	} sockets[] = {{c->link, SOCK_STREAM}, {c->fs, SOCK_STREAM}, {c->console, SOCK_STREAM},
+		{c->qmp, SOCK_STREAM}, {c->control, SOCK_SEQPACKET}};
+
+	for (size_t i = 0; i < ARRAY_LEN(sockets); i++)
+		if (socketpair(AF_UNIX, sockets[i].type | SOCK_CLOEXEC, 0, sockets[i].pair) < 0)
+			return err_sys(e, errno, "socketpair");
+	if (pipe2(c->log, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "pipe");
+	return 0;
+}
+
+static void
+close_cables(struct cables *c)
+{
+	int *pairs[] = {c->link, c->fs, c->console, c->qmp, c->control, c->log};
+
+	for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
+		for (int k = 0; k < 2; k++)
+			if (pairs[i][k] >= 0)
+				close(pairs[i][k]);
+}
+
+static int
+spawn_qemu(struct sup *s, struct cables *c, struct err *e)
+{
+	struct vmm_host host = {0};
+	struct jail_confine tree = {0};
+	CLEAN_STRV struct strv argv = {0};
+	struct vmm_machine m = {.accel = s->accel,
+		.cpus = s->sandbox.cpus,
+		.memory_bytes = s->sandbox.memory_bytes,
+		.tsc_khz = vmm_tsc_khz(),
+		.mac = "02:70:61:64:64:02",
+		.tap_fd = 3,
+		.link_fd = 4,
+		.fs_fd = 5,
+		.console_fd = 6,
+		.qmp_fd = 7,
+		.debug = log_get_level() == LOG_DEBUG};
+	struct enter en = {.jail = &s->jail, .which = JAIL_ALL, .confine = &tree};
+	struct proc_spec spec = {.fds = {-1, s->log_writer, s->log_writer, s->jail_net.tap_fd,
+					 c->link[THEIRS], c->fs[THEIRS], c->console[THEIRS],
+					 c->qmp[THEIRS]},
+		.nfds = 8,
+		.prepare = enter_jail,
+		.arg = &en};
+	int r = vmm_host_find(&host, e);
+
+	if (r == 0)
+		r = vmm_plan(&m, host.qemu, &argv, e);
+	if (r == 0) {
+		plan_qemu_tree(s, &host, &tree);
+		spec.file = host.qemu;
+		spec.argv = argv.v;
+		r = spawn(s, &spec, CHILD_QEMU, "qemu", e);
+	}
+	jail_confine_release(&tree);
+	vmm_host_release(&host);
+	return r;
+}
+
+/* A socket pair joins resolver and net; the supervisor keeps only net's life line. */
+static int
+spawn_net(struct sup *s, struct err *e)
+{
+	int names[2], alive[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, names) < 0)
+		return err_sys(e, errno, "socketpair");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, alive) < 0) {
+		close(names[0]);
+		close(names[1]);
+		return err_sys(e, errno, "socketpair");
+	}
+	struct child_plan resolver = {CHILD_RESOLVER, "resolver", {names[0]}, 1, JAIL_IPC | JAIL_UTS};
+	struct child_plan net = {CHILD_NET, "net",
+		{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], alive[1]}, 4, JAIL_IPC | JAIL_UTS};
+	r = spawn_role(s, &resolver, e);
+	if (r == 0)
+		r = spawn_role(s, &net, e);
+	close(names[0]);
+	close(names[1]);
+	close(alive[1]);
+	if (s->net_alive >= 0)
+		close(s->net_alive);
+	s->net_alive = alive[0];
+	return r;
+}
+
+static int
+spawn_all(struct sup *s, struct cables *c, struct err *e)
+{
+	struct child_plan fs = {CHILD_FS, "fs", {c->fs[OURS]}, 1, JAIL_ALL};
+	struct child_plan link = {
+		CHILD_LINK, "link", {c->link[OURS], c->control[THEIRS]}, 2, JAIL_ALL};
+	int r = spawn_qemu(s, c, e);
+
+	if (r == 0)
+		r = spawn_role(s, &link, e);
+	if (r == 0)
+		r = spawn_role(s, &fs, e);
+	return r == 0 ? spawn_net(s, e) : r;
+}
+
+int
+sup_machine_start(struct sup *s, struct err *e)
+{
+	struct cables c = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+	int r = jail_create(&s->jail, e);
+
+	if (r == 0)
+		r = jail_net_setup(&s->jail, &s->jail_net, e);
+	if (r == 0)
+		r = make_cables(&c, e);
+	if (r == 0) {
+		s->log_fd = TAKE_FD(c.log[OURS]);
+		s->log_writer = TAKE_FD(c.log[THEIRS]);
+		r = spawn_all(s, &c, e);
+		s->console_fd = TAKE_FD(c.console[OURS]);
+		s->link_control = TAKE_FD(c.control[OURS]);
+		s->qmp = qmp_new(TAKE_FD(c.qmp[OURS]));
+	}
+	close_cables(&c);
+	return r;
+}
+
+bool
+sup_machine_gone(const struct sup *s)
+{
+	for (size_t i = 0; i < CHILD_COUNT; i++)
+		if (s->child[i].role != NULL)
+			return false;
+	return true;
+}
+
+void
+sup_machine_kill(struct sup *s)
+{
+	for (size_t i = 0; i < CHILD_COUNT; i++)
+		if (s->child[i].role != NULL)
+			kill(s->child[i].pid, SIGKILL);
+}
+
+static void
+describe_end(const char *role, int status, char *out, size_t size)
+{
+	if (status >= 128)
+		snprintf(out, size, "the %s process was ended by signal %d (%s)", role, status - 128,
+			strsignal(status - 128));
+	else
+		snprintf(out, size, "the %s process ended with exit code %d", role, status);
+}
+
+/* net and resolver go down together and come back together. */
+static void
+restart_net(struct sup *s, struct child *dead, const char *why)
+{
+	struct child *n = &s->child[CHILD_NET], *r = &s->child[CHILD_RESOLVER];
+	struct err e = {0};
+	uint64_t now = clock_mono_ms();
+
+	if (now - n->restarts_since_ms > RESTARTS_WINDOW_MS) {
+		n->restarts_since_ms = now;
+		n->restarts = 0;
+	}
+	if (n->role != NULL || r->role != NULL) {
+		struct child *other = dead == n ? r : n;
+
+		kill(other->pid, SIGKILL);
+		return; /* its end comes here again */
+	}
+	log_warn("%s: starting it again", why);
+	if (++n->restarts > RESTARTS_MAX) {
+		log_warn("the net role does not stay up: the sandbox has no network from now on");
+		return;
+	}
+	if (spawn_net(s, &e) < 0)
+		log_warn("the sandbox has no network from now on: %s", e.msg);
+}
+
+static void
+on_child_end(uv_poll_t *p, int status, int events)
+{
+	struct sup *s = p->data;
+	struct child *c = (struct child *)((char *)p - offsetof(struct child, poll));
+	const char *role = c->role;
+	char why[160];
+	int code;
+
+	(void)status;
+	(void)events;
+	code = proc_wait(c->pid, -1, UINT64_MAX);
+	uv_poll_stop(&c->poll);
+	close(c->pidfd);
+	c->role = NULL;
+	describe_end(role, code, why, sizeof(why));
+	log_debug("%s", why);
+	if (s->phase == PHASE_STOPPING) {
+		if (c == &s->child[CHILD_QEMU])
+			sup_machine_kill(s);
+		sup_child_ended(s);
+		return;
+	}
+	if (c == &s->child[CHILD_NET] || c == &s->child[CHILD_RESOLVER]) {
+		restart_net(s, c, why);
+		return;
+	}
+	if (c == &s->child[CHILD_QEMU] && code == 0 && s->phase == PHASE_RUNNING)
+		sup_fail(s, "the guest powered itself off");
+	else
+		sup_fail(s, "%s", why);
+}

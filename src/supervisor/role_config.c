@@ -1,0 +1,106 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/mem.h>
+#include <wire/tlv.h>
+
+#include "roles.h"
+
+enum { TAG_FLAGS = 1, TAG_UID, TAG_GID, TAG_WORKSPACE, TAG_WORKSPACE_FLAGS, TAG_RESOLVE };
+enum { FLAG_DEBUG = 1, FLAG_ROOT = 2 };
+enum { WS_RO = 1, WS_FILE = 2 };
+
+void
+role_config_release(struct role_config *c)
+{
+	for (size_t i = 0; i < c->nworkspaces; i++)
+		free(c->workspaces[i].path);
+	free(c->workspaces);
+	strv_release(&c->resolve);
+	memset(c, 0, sizeof(*c));
+}
+
+void
+role_config_encode(const struct role_config *c, struct buf *out)
+{
+	tlv_put_u64(out, TAG_FLAGS, (c->debug ? FLAG_DEBUG : 0) | (c->host_is_root ? FLAG_ROOT : 0));
+	tlv_put_u64(out, TAG_UID, c->guest_uid);
+	tlv_put_u64(out, TAG_GID, c->guest_gid);
+	for (size_t i = 0; i < c->nworkspaces; i++) {
+		tlv_put_str(out, TAG_WORKSPACE, c->workspaces[i].path);
+		tlv_put_u64(out, TAG_WORKSPACE_FLAGS,
+			(c->workspaces[i].read_only ? WS_RO : 0) |
+				(c->workspaces[i].is_file ? WS_FILE : 0));
+	}
+	for (size_t i = 0; i < c->resolve.n; i++)
+		tlv_put_str(out, TAG_RESOLVE, c->resolve.v[i]);
+}
+
+static int
+add_workspace(struct role_config *c, const struct tlv *t)
+{
+	char *path = NULL;
+
+	if (c->nworkspaces >= SANDBOX_WORKSPACES_MAX || tlv_str(t, 4095, &path) < 0)
+		return -EBADMSG;
+	c->workspaces = xreallocarray(c->workspaces, c->nworkspaces + 1, sizeof(*c->workspaces));
+	c->workspaces[c->nworkspaces++] = (struct workspace){path, false, false};
+	return 0;
+}
+
+static int
+field(struct role_config *c, const struct tlv *t)
+{
+	uint64_t v = 0;
+
+	if (t->tag == TAG_WORKSPACE)
+		return add_workspace(c, t);
+	if (t->tag == TAG_RESOLVE)
+		return tlv_strv(t, 1024, 256, &c->resolve);
+	if (tlv_u64(t, &v) < 0)
+		return -EBADMSG;
+	switch (t->tag) {
+	case TAG_FLAGS:
+		c->debug = v & FLAG_DEBUG;
+		c->host_is_root = v & FLAG_ROOT;
+		break;
+	case TAG_UID:
+		c->guest_uid = (uid_t)v;
+		break;
+	case TAG_GID:
+		c->guest_gid = (gid_t)v;
+		break;
+	case TAG_WORKSPACE_FLAGS:
+		if (c->nworkspaces == 0)
+			return -EBADMSG;
+		c->workspaces[c->nworkspaces - 1].read_only = v & WS_RO;
+		c->workspaces[c->nworkspaces - 1].is_file = v & WS_FILE;
+		break;
+	default:
+		return -EBADMSG; /* same binary on both ends: nothing is unknown */
+	}
+	return 0;
+}
+
+int
+role_config_decode(const void *p, size_t n, struct role_config *ret)
+{
+	struct role_config c = {0};
+	struct tlv_reader rd;
+	struct tlv t;
+	int r;
+
+	tlv_reader_init(&rd, p, n);
+	while ((r = tlv_next(&rd, &t)) > 0) {
+		r = field(&c, &t);
+		if (r < 0)
+			break;
+	}
+	if (r < 0) {
+		role_config_release(&c);
+		return -EBADMSG;
+	}
+	*ret = c;
+	return 0;
+}

@@ -1,0 +1,47 @@
+#pragma once
+/*
+ * The roles as processes: what each is told (a sealed memfd of TLV records at descriptor 3) and
+ * its main function. Descriptors 0 to 2 are /dev/null, /dev/null and the supervisor's log.
+ */
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include <base/buf.h>
+#include <base/err.h>
+#include <base/str.h>
+#include <state/state.h>
+
+enum {
+	ROLE_FD_CONFIG = 3,
+	/* fs */
+	ROLE_FD_FS_STREAM = 4,
+	/* link */
+	ROLE_FD_LINK_LINE = 4,
+	ROLE_FD_LINK_CONTROL = 5,
+	/* net */
+	ROLE_FD_NET_TCP = 4,
+	ROLE_FD_NET_DNS = 5,
+	ROLE_FD_NET_RESOLVER = 6,
+	ROLE_FD_NET_ALIVE = 7,
+	/* resolver */
+	ROLE_FD_RESOLVER_SOCKET = 4,
+};
+
+struct role_config {
+	bool debug;
+	bool host_is_root;
+	uid_t guest_uid; /* fs */
+	gid_t guest_gid;
+	struct workspace *workspaces; /* fs; owned */
+	size_t nworkspaces;
+	struct strv resolve; /* net: HOST:PORT:ADDRESS[:PORT] */
+};
+
+void role_config_release(struct role_config *c);
+void role_config_encode(const struct role_config *c, struct buf *out);
+int role_config_decode(const void *p, size_t n, struct role_config *ret); /* 0 or -EBADMSG */
+
+int role_fs_main(const struct role_config *c, struct err *e);
+int role_net_main(const struct role_config *c, struct err *e);
+int role_link_main(const struct role_config *c, struct err *e);
+int role_resolver_main(const struct role_config *c, struct err *e);

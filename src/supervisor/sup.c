@@ -1,0 +1,429 @@
+/*
+ * How this works: one event loop, four phases.
+ *   STARTING  lock, socket, record, jail, children; the link role says UP when paddock-guest has
+ *             answered; the identity call tells the guest who it is; a timer bounds all of it
+ *   RUNNING   sessions are handed to the link role; children are watched
+ *   STOPPING  the guest is asked to power off, a timer falls back to QMP quit, then to SIGKILL
+ *   DONE      every child awaited; files removed, clients answered
+ * The start-up pipe (descriptor 3) tells the starter of steps, then OK or ERROR.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include <base/clock.h>
+#include <base/io.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <link/link.h>
+#include <supervisor/supervisor.h>
+#include <wire/frame.h>
+#include <wire/identity.h>
+
+#include "sup.h"
+#include "sup_main.h"
+
+#define REPORT_FD          3
+#define BOOT_LIMIT_TCG_MS  180000
+#define BOOT_LIMIT_KVM_MS  60000
+#define IDENTITY_LIMIT_MS  60000
+#define SHUTDOWN_LIMIT_MS  30000
+#define QUIT_LIMIT_MS      3000
+#define CONSOLE_TAIL_LINES 5
+
+static void
+report(struct sup *s, enum control_frame type, const char *text)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+
+	if (s->report_fd < 0)
+		return;
+	frame_put(&b, (uint8_t)type, text, strlen(text));
+	/* A starter that went away is no reason to stop. */
+	if (io_write_full(s->report_fd, b.data, b.len, deadline_in_ms(1000)) < 0)
+		log_debug("the starter is gone");
+	if (type != CONTROL_PROGRESS && type != CONTROL_NOTE) {
+		close(s->report_fd);
+		s->report_fd = -1;
+	}
+}
+
+void
+sup_progress(struct sup *s, const char *what)
+{
+	log_debug("%s", what);
+	report(s, CONTROL_PROGRESS, what);
+	sup_control_progress(s, what);
+}
+
+static void
+maybe_done(struct sup *s)
+{
+	if (s->phase == PHASE_STOPPING && sup_machine_gone(s)) {
+		s->phase = PHASE_DONE;
+		uv_stop(&s->loop);
+	}
+}
+
+void
+sup_child_ended(struct sup *s)
+{
+	maybe_done(s);
+}
+
+void
+sup_fail(struct sup *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->phase >= PHASE_STOPPING)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(s->why, sizeof(s->why), fmt, ap);
+	va_end(ap);
+	log_warn("%s", s->why);
+	s->phase = PHASE_STOPPING;
+	sup_machine_kill(s);
+	maybe_done(s);
+}
+
+static void
+on_shutdown_answer(struct sup *s, int status, const char *text)
+{
+	/* The machine's end, not this answer, is what counts; the timer is running. */
+	log_debug("guest's answer to shutdown: %d %s", status, text);
+	(void)s;
+}
+
+static void
+on_stop_timer(uv_timer_t *t)
+{
+	struct sup *s = t->data;
+	struct err e = {0};
+
+	log_warn("the guest did not power off in time");
+	snprintf(s->why, sizeof(s->why), "stopped by force: the guest did not power off in time");
+	/* quit lets QEMU write its disk's metadata; SIGKILL is for a QEMU that does not listen. */
+	if (qmp_command(s->qmp, "quit", NULL, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0 ||
+		s->child[CHILD_QEMU].role == NULL ||
+		s->child[CHILD_QEMU].pidfd < 0) {
+		sup_machine_kill(s);
+		return;
+	}
+	uv_timer_start(&s->stop_timer, on_stop_timer, QUIT_LIMIT_MS, 0);
+}
+
+void
+sup_stop(struct sup *s)
+{
+	struct session_open o = {.op = SESSION_OP_SHUTDOWN};
+	bool running = s->phase == PHASE_RUNNING;
+	struct err e = {0};
+
+	if (s->phase >= PHASE_STOPPING)
+		return;
+	s->phase = PHASE_STOPPING;
+	if (running &&
+		sup_guest_call(s, &o, SHUTDOWN_LIMIT_MS, on_shutdown_answer, &e) == 0) {
+		uv_timer_start(&s->stop_timer, on_stop_timer, SHUTDOWN_LIMIT_MS, 0);
+		return;
+	}
+	sup_machine_kill(s);
+	maybe_done(s);
+}
+
+void
+sup_ready(struct sup *s)
+{
+	char text[64];
+
+	uv_timer_stop(&s->boot_timer);
+	s->phase = PHASE_RUNNING;
+	s->boot_ms = clock_mono_ms() - s->start_ms;
+	s->started_ns = clock_real_ns();
+	state_set_last_stop(&s->paths, s->sandbox.name, "ended without a word (power cut or kill)");
+	snprintf(text, sizeof(text), "ready after %llu ms", (unsigned long long)s->boot_ms);
+	log_debug("%s", text);
+	report(s, CONTROL_OK, "");
+	sup_control_ready(s);
+}
+
+static void
+on_identity(struct sup *s, int status, const char *text)
+{
+	if (s->phase != PHASE_STARTING)
+		return;
+	if (status == 0)
+		sup_ready(s);
+	else
+		sup_fail(s, "the guest could not be set up: %s", text);
+}
+
+static void
+send_identity(struct sup *s)
+{
+	struct session_open o = {.op = SESSION_OP_IDENTITY};
+	struct identity id = {0};
+	struct err e = {0};
+	int r = sup_identity(s, &id, &e);
+
+	if (r == 0) {
+		identity_encode(&id, &o.identity);
+		r = sup_guest_call(s, &o, IDENTITY_LIMIT_MS, on_identity, &e);
+	}
+	identity_release(&id);
+	session_open_release(&o);
+	if (r < 0)
+		sup_fail(s, "identity: %s", e.msg);
+}
+
+static void
+on_link(uv_poll_t *p, int status, int events)
+{
+	struct sup *s = p->data;
+	struct err e = {0};
+	char msg;
+	ssize_t n = read(s->link_control, &msg, 1);
+
+	(void)status;
+	(void)events;
+	if (n <= 0) {
+		uv_poll_stop(p); /* the link role's end is told by its pidfd */
+		return;
+	}
+	if (msg == LINK_DOWN && s->phase < PHASE_STOPPING) {
+		sup_fail(s, "the line to the guest broke");
+		return;
+	}
+	if (msg != LINK_UP || s->phase != PHASE_STARTING)
+		return;
+	sup_progress(s, "setting the machine up");
+	if (qmp_hello(s->qmp, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0)
+		log_warn("qmp: %s", e.msg);
+	send_identity(s);
+}
+
+static void
+drain_into(uv_poll_t *p, int *fd, struct boundlog *l)
+{
+	char chunk[16384];
+	ssize_t n = read(*fd, chunk, sizeof(chunk));
+
+	if (n > 0)
+		boundlog_write(l, chunk, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		uv_poll_stop(p);
+}
+
+static void
+on_console(uv_poll_t *p, int status, int events)
+{
+	struct sup *s = p->data;
+
+	(void)status;
+	(void)events;
+	drain_into(p, &s->console_fd, &s->console);
+}
+
+static void
+on_log(uv_poll_t *p, int status, int events)
+{
+	struct sup *s = p->data;
+
+	(void)status;
+	(void)events;
+	drain_into(p, &s->log_fd, &s->log);
+}
+
+static void
+on_boot_timer(uv_timer_t *t)
+{
+	struct sup *s = t->data;
+
+	sup_fail(s, "the guest did not report in time: see paddock logs %s", s->sandbox.name);
+}
+
+static void
+on_signal(uv_signal_t *h, int signum)
+{
+	log_debug("signal %d", signum);
+	sup_stop(h->data);
+}
+
+static void
+poll_start(struct sup *s, uv_poll_t *p, int fd, uv_poll_cb cb)
+{
+	io_set_nonblock(fd, true);
+	uv_poll_init(&s->loop, p, fd);
+	p->data = s;
+	uv_poll_start(p, UV_READABLE, cb);
+}
+
+static void
+watch_machine(struct sup *s)
+{
+	poll_start(s, &s->console_poll, s->console_fd, on_console);
+	poll_start(s, &s->log_poll, s->log_fd, on_log);
+	poll_start(s, &s->link_poll, s->link_control, on_link);
+	uv_timer_start(&s->boot_timer, on_boot_timer,
+		s->accel == VMM_ACCEL_KVM ? BOOT_LIMIT_KVM_MS : BOOT_LIMIT_TCG_MS, 0);
+}
+
+static int
+open_logs(struct sup *s, struct err *e)
+{
+	const char *name = s->sandbox.name;
+	int r = boundlog_open(
+		&s->console, state_sandbox_file(&s->paths, name, "console.log"), e);
+
+	if (r == 0)
+		r = boundlog_open(&s->log, state_sandbox_file(&s->paths, name, "supervisor.log"), e);
+	if (r == 0 && dup2(s->log.fd, STDERR_FILENO) < 0)
+		r = err_sys(e, errno, "log");
+	return r;
+}
+
+static int
+choose_accel(struct sup *s, struct err *e)
+{
+	enum vmm_accel want;
+	int r;
+
+	if (vmm_accel_parse(s->sandbox.accel, &want) < 0)
+		return err_set(e, EINVAL, "accelerator '%s' is unknown: use auto, kvm or tcg",
+			s->sandbox.accel);
+	r = vmm_accel_choose(want, &s->accel, &s->note, e);
+	if (r == 0 && s->note != NULL)
+		report(s, CONTROL_NOTE, s->note);
+	return r;
+}
+
+static int
+check_workspaces(const struct sup *s, struct err *e)
+{
+	for (size_t i = 0; i < s->sandbox.nworkspaces; i++)
+		if (access(s->sandbox.workspaces[i].path, F_OK) < 0)
+			return err_sys(e, errno,
+				"workspace '%s' (bring it back, or remove the sandbox: paddock rm %s)",
+				s->sandbox.workspaces[i].path, s->sandbox.name);
+	return 0;
+}
+
+static int
+start(struct sup *s, const char *name, struct err *e)
+{
+	CLEAN_FREE char *guest = NULL;
+	int r;
+
+	s->lock_fd = state_lock(&s->paths, name, e);
+	if (s->lock_fd < 0)
+		return s->lock_fd;
+	r = sandbox_load(&s->paths, name, &s->sandbox, e);
+	if (r == 0)
+		r = open_logs(s, e);
+	if (r == 0)
+		r = sup_control_listen(s, e);
+	if (r == 0)
+		r = check_workspaces(s, e);
+	if (r == 0)
+		r = choose_accel(s, e);
+	if (r < 0)
+		return r;
+	guest = supervisor_guest_binary(e);
+	if (guest == NULL)
+		return -ENOENT;
+	r = image_open(s->paths.data, s->sandbox.image, guest, &s->image, e);
+	if (r < 0)
+		return r;
+	sup_progress(s, "booting the machine");
+	r = sup_machine_start(s, e);
+	if (r < 0)
+		return r;
+	watch_machine(s);
+	return 0;
+}
+
+/* What the starter is told: the reason, and the console's last words where they matter. */
+static void
+report_failure(struct sup *s)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+
+	buf_append_str(&b, s->why[0] != '\0' ? s->why : "the sandbox was stopped while it started");
+	boundlog_tail(&s->console, CONSOLE_TAIL_LINES, &b);
+	report(s, CONTROL_ERROR, buf_str(&b));
+}
+
+static void
+finish(struct sup *s, bool was_ready)
+{
+	struct err e = {0};
+	bool failed = s->why[0] != '\0';
+
+	sup_guest_calls_drop(s);
+	if (s->sandbox.name != NULL) {
+		state_set_last_stop(&s->paths, s->sandbox.name, failed ? s->why : "stopped");
+		if (state_runtime_remove(&s->paths, s->sandbox.name, &e) < 0)
+			log_warn("%s", e.msg);
+	}
+	if (!was_ready)
+		report_failure(s);
+	sup_control_finish(s, failed);
+}
+
+static void
+init(struct sup *s)
+{
+	uv_loop_init(&s->loop);
+	uv_timer_init(&s->loop, &s->boot_timer);
+	uv_timer_init(&s->loop, &s->stop_timer);
+	uv_signal_init(&s->loop, &s->sigterm);
+	uv_signal_init(&s->loop, &s->sigint);
+	s->boot_timer.data = s->stop_timer.data = s->sigterm.data = s->sigint.data = s;
+	uv_signal_start(&s->sigterm, on_signal, SIGTERM);
+	uv_signal_start(&s->sigint, on_signal, SIGINT);
+}
+
+int
+sup_main(int argc, char **argv)
+{
+	static struct sup s = {.jail = JAIL_INIT,
+		.lock_fd = -1,
+		.listen_fd = -1,
+		.report_fd = REPORT_FD,
+		.link_control = -1,
+		.net_alive = -1,
+		.console_fd = -1,
+		.log_fd = -1,
+		.log_writer = -1,
+		.console = BOUNDLOG_INIT,
+		.log = BOUNDLOG_INIT,
+		.jail_net = {-1, -1, -1}};
+	struct err e = {0};
+	int r;
+
+	if (argc < 3)
+		return 2;
+	log_init("supervisor", argc > 3 && strcmp(argv[3], "--debug") == 0 ? LOG_DEBUG : LOG_WARN);
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_NAME, "paddock");
+	s.start_ms = clock_mono_ms();
+	init(&s);
+	r = state_paths_init(&s.paths, &e);
+	if (r == 0)
+		r = start(&s, argv[2], &e);
+	if (r == -EWOULDBLOCK && s.lock_fd < 0) {
+		report(&s, CONTROL_BUSY, "");
+		return 0;
+	}
+	if (r < 0)
+		sup_fail(&s, "%s", e.msg);
+	if (s.lock_fd >= 0 && s.phase != PHASE_DONE)
+		uv_run(&s.loop, UV_RUN_DEFAULT);
+	finish(&s, s.boot_ms != 0);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,91 @@
+#pragma once
+/* The supervisor's state and the seams between its files. */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <uv.h>
+
+#include <base/buf.h>
+#include <base/cleanup.h>
+#include <base/err.h>
+#include <image/image.h>
+#include <jail/jail.h>
+#include <state/state.h>
+#include <vmm/vmm.h>
+#include <wire/control.h>
+#include <wire/identity.h>
+#include <wire/session.h>
+
+#include "boundlog.h"
+#include "roles.h"
+
+enum phase { PHASE_STARTING, PHASE_RUNNING, PHASE_STOPPING, PHASE_DONE };
+
+struct child {
+	const char *role; /* "qemu", "fs", ...; NULL: slot is free */
+	pid_t pid;
+	int pidfd;
+	uv_poll_t poll;
+	unsigned restarts;
+	uint64_t restarts_since_ms;
+};
+
+enum { CHILD_QEMU, CHILD_FS, CHILD_LINK, CHILD_NET, CHILD_RESOLVER, CHILD_COUNT };
+
+struct sup {
+	uv_loop_t loop;
+	enum phase phase;
+	struct state_paths paths;
+	struct sandbox sandbox;
+	struct image image;
+	enum vmm_accel accel;
+	struct jail jail;
+	struct jail_net jail_net;
+	struct qmp *qmp;
+	int lock_fd, listen_fd, report_fd;
+	int link_control; /* SOCK_SEQPACKET to the link role */
+	int net_alive;    /* closing it ends net */
+	struct child child[CHILD_COUNT];
+	struct boundlog console, log;
+	uv_poll_t listen_poll, console_poll, log_poll, link_poll, qmp_poll;
+	uv_timer_t boot_timer, stop_timer;
+	uv_signal_t sigterm, sigint;
+	int console_fd, log_fd; /* read ends */
+	int log_writer;         /* what children get as stderr */
+	uint64_t start_ms, boot_ms, started_ns;
+	struct client *clients;
+	struct guest_call *calls;
+	char *note;
+	char why[1024]; /* why it stops: a sentence; empty for a plain stop */
+};
+
+/* sup.c */
+void sup_fail(struct sup *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sup_stop(struct sup *s); /* orderly: asks the guest, then by force */
+void sup_progress(struct sup *s, const char *what);
+void sup_ready(struct sup *s);
+void sup_child_ended(struct sup *s); /* while stopping: was it the last? */
+
+/* machine.c: the jail, QEMU and the roles, started and watched */
+int sup_machine_start(struct sup *s, struct err *e);
+void sup_machine_kill(struct sup *s);
+bool sup_machine_gone(const struct sup *s); /* every child has been awaited */
+
+/* control.c */
+int sup_control_listen(struct sup *s, struct err *e);
+void sup_control_ready(struct sup *s); /* answers those that wait */
+void sup_control_finish(struct sup *s, bool failed);
+void sup_control_progress(struct sup *s, const char *what);
+
+/* guest_call.c: one session of the supervisor's own with the guest */
+typedef void (*guest_call_cb)(struct sup *s, int status, const char *text);
+/* cb gets the exit status, or -1 and a text. The payload is an encoded struct session_open. */
+int sup_guest_call(struct sup *s, const struct session_open *o, uint64_t timeout_ms,
+	guest_call_cb cb, struct err *e);
+void sup_guest_calls_drop(struct sup *s);
+/* Hands a socket to the link role, which makes a stream of it; the descriptor is closed here. */
+int sup_link_session(struct sup *s, int fd, struct err *e);
+
+/* identity.c */
+int sup_identity(const struct sup *s, struct identity *ret, struct err *e);

@@ -1,0 +1,3 @@
+#pragma once
+/* argv: paddock --role=supervisor NAME; descriptor 3 is the start-up pipe (CONTROL_* frames). */
+int sup_main(int argc, char **argv);
