@@ -320,7 +320,8 @@ io_memfd(const char *name, const void *p, size_t n, struct err *e)
 	if (r < 0)
 		return err_sys(e, -r, "memfd '%s'", name);
 	if (lseek(fd, 0, SEEK_SET) < 0 ||
-		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) <
+			0)
 		return err_sys(e, errno, "memfd '%s'", name);
 	return TAKE_FD(fd);
 }

@@ -42,7 +42,8 @@ log_at(enum log_level level, const char *fmt, ...)
 	if ((size_t)n > sizeof(line) - 2)
 		n = sizeof(line) - 2;
 	line[n++] = '\n';
-	/* One write, so that lines of several processes do not mix; nothing to do where it fails. */
+	/* One write, so that lines of several processes do not mix; nothing to do where it fails.
+	 */
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		return;
 }

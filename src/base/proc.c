@@ -253,8 +253,11 @@ proc_run(char *const *argv, uint64_t timeout_ms, struct buf *out, struct err *e)
 		return err_sys(e, errno, "pipe");
 	}
 	sr = s[0];
-	struct proc_spec spec = {
-		.file = argv[0], .argv = argv, .fds = {-1, o[1], s[1]}, .nfds = 3, .die_with_parent = true};
+	struct proc_spec spec = {.file = argv[0],
+		.argv = argv,
+		.fds = {-1, o[1], s[1]},
+		.nfds = 3,
+		.die_with_parent = true};
 	r = proc_spawn(&spec, &pid, &pidfd, e);
 	close(o[1]);
 	close(s[1]);
@@ -265,8 +268,8 @@ proc_run(char *const *argv, uint64_t timeout_ms, struct buf *out, struct err *e)
 		r = code = proc_wait(pid, pidfd, deadline);
 	if (r < 0) {
 		proc_stop(pid, pidfd, 0);
-		return r == -ETIMEDOUT ? err_set(e, ETIMEDOUT, "'%s' did not end within %llu s", argv[0],
-						 (unsigned long long)timeout_ms / 1000)
+		return r == -ETIMEDOUT ? err_set(e, ETIMEDOUT, "'%s' did not end within %llu s",
+						 argv[0], (unsigned long long)timeout_ms / 1000)
 				       : err_sys(e, -r, "'%s'", argv[0]);
 	}
 	if (code == 0)
@@ -279,13 +282,14 @@ char *
 proc_find(const char *name)
 {
 	const char *env = getenv("PATH");
-	CLEAN_FREE char *path =
-		xasprintf("%s:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", env != NULL ? env : "");
+	CLEAN_FREE char *path = xasprintf(
+		"%s:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", env != NULL ? env : "");
 	char *save = NULL;
 
 	if (strchr(name, '/') != NULL)
 		return access(name, X_OK) == 0 ? xstrdup(name) : NULL;
-	for (char *dir = strtok_r(path, ":", &save); dir != NULL; dir = strtok_r(NULL, ":", &save)) {
+	for (char *dir = strtok_r(path, ":", &save); dir != NULL;
+		dir = strtok_r(NULL, ":", &save)) {
 		char *full = xasprintf("%s/%s", dir, name);
 
 		if (dir[0] == '/' && access(full, X_OK) == 0)

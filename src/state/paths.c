@@ -39,7 +39,8 @@ check_private(const char *dir, struct err *e)
 		return err_sys(e, errno, "'%s'", dir);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
 		return err_set(e, EPERM,
-			"'%s' must be a folder of yours with mode 0700: fix its owner and mode, or remove it",
+			"'%s' must be a folder of yours with mode 0700: fix its owner and mode, or "
+			"remove it",
 			dir);
 	return 0;
 }
@@ -54,7 +55,8 @@ runtime_dir(const char *data)
 		return xasprintf("%s/paddock", xdg);
 	if (geteuid() == 0)
 		return xstrdup("/run/paddock");
-	/* Never a predictable name in /tmp: a log-in without a runtime folder uses the data folder. */
+	/* Never a predictable name in /tmp: a log-in without a runtime folder uses the data folder.
+	 */
 	return xasprintf("%s/run", data);
 }
 

@@ -25,16 +25,16 @@ record_encode(const struct sandbox *s, struct buf *out)
 	char *text;
 
 	for (size_t i = 0; i < s->nworkspaces; i++)
-		json_array_append_new(ws,
-			json_pack("{s:o,s:b,s:b}", "path", json_string_nocheck(s->workspaces[i].path),
-				"read_only", s->workspaces[i].read_only, "file",
-				s->workspaces[i].is_file));
-	o = json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:I}", "version", RECORD_VERSION,
-		"name", s->name, "agent", s->agent, "image", s->image, "workspaces", ws, "cpus",
-		(json_int_t)s->cpus, "memory_bytes", (json_int_t)s->memory_bytes, "disk_bytes",
-		(json_int_t)s->disk_bytes, "accel", s->accel != NULL ? s->accel : "auto", "env",
-		from_strv(&s->env), "resolve", from_strv(&s->resolve), "created",
-		(json_int_t)s->created);
+		json_array_append_new(
+			ws, json_pack("{s:o,s:b,s:b}", "path",
+				    json_string_nocheck(s->workspaces[i].path), "read_only",
+				    s->workspaces[i].read_only, "file", s->workspaces[i].is_file));
+	o = json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:I}", "version",
+		RECORD_VERSION, "name", s->name, "agent", s->agent, "image", s->image, "workspaces",
+		ws, "cpus", (json_int_t)s->cpus, "memory_bytes", (json_int_t)s->memory_bytes,
+		"disk_bytes", (json_int_t)s->disk_bytes, "accel",
+		s->accel != NULL ? s->accel : "auto", "env", from_strv(&s->env), "resolve",
+		from_strv(&s->resolve), "created", (json_int_t)s->created);
 	text = json_dumps(o, JSON_INDENT(2));
 	json_decref(o);
 	if (text == NULL)
@@ -70,7 +70,8 @@ to_workspaces(json_t *a, struct sandbox *s)
 		const char *path;
 		int ro = 0, file = 0;
 
-		if (json_unpack(v, "{s:s,s?b,s?b}", "path", &path, "read_only", &ro, "file", &file) < 0 ||
+		if (json_unpack(v, "{s:s,s?b,s?b}", "path", &path, "read_only", &ro, "file",
+			    &file) < 0 ||
 			path[0] != '/')
 			return -EINVAL;
 		sandbox_add_workspace(s, path, ro, file);
@@ -86,8 +87,8 @@ from_json(json_t *o, struct sandbox *s, struct err *e)
 	json_t *ws, *env, *resolve;
 	json_error_t je;
 
-	if (json_unpack_ex(o, &je, 0, "{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:I}", "name", &name,
-		    "agent", &agent, "image", &image, "workspaces", &ws, "cpus", &cpus,
+	if (json_unpack_ex(o, &je, 0, "{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:I}", "name",
+		    &name, "agent", &agent, "image", &image, "workspaces", &ws, "cpus", &cpus,
 		    "memory_bytes", &memory, "disk_bytes", &disk, "accel", &accel, "env", &env,
 		    "resolve", &resolve, "created", &created) < 0)
 		return err_set(e, EINVAL, "sandbox.json: %s", je.text);
@@ -101,7 +102,8 @@ from_json(json_t *o, struct sandbox *s, struct err *e)
 	s->memory_bytes = (uint64_t)memory;
 	s->disk_bytes = (uint64_t)disk;
 	s->created = created;
-	if (to_workspaces(ws, s) < 0 || to_strv(env, &s->env) < 0 || to_strv(resolve, &s->resolve) < 0)
+	if (to_workspaces(ws, s) < 0 || to_strv(env, &s->env) < 0 ||
+		to_strv(resolve, &s->resolve) < 0)
 		return err_set(e, EINVAL, "sandbox.json: a list holds what it may not");
 	return 0;
 }

@@ -66,7 +66,8 @@ char *
 sandbox_name_default(const char *agent, const char *workspace)
 {
 	const char *slash = strrchr(workspace, '/');
-	char *name = xasprintf("%s-%s", agent, slash != NULL && slash[1] != '\0' ? slash + 1 : "root");
+	char *name =
+		xasprintf("%s-%s", agent, slash != NULL && slash[1] != '\0' ? slash + 1 : "root");
 
 	for (char *c = name; *c != '\0'; c++)
 		if (!name_char(*c))

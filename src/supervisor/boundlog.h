@@ -16,7 +16,10 @@ struct boundlog {
 	size_t size;
 };
 
-#define BOUNDLOG_INIT {NULL, -1, 0}
+#define BOUNDLOG_INIT                                                                              \
+	{                                                                                          \
+		NULL, -1, 0                                                                        \
+	}
 
 int boundlog_open(struct boundlog *l, char *path_take, struct err *e); /* begins empty */
 void boundlog_release(struct boundlog *l);

@@ -186,7 +186,8 @@ supervisor_start(const struct state_paths *p, const char *name, const struct pro
 	while ((r = start_once(p, name, &t, e)) == -EBUSY) {
 		if (deadline_left_ms(deadline) == 0)
 			return err_set(e, EBUSY,
-				"sandbox '%s' is held by another command that does not end: see ps", name);
+				"sandbox '%s' is held by another command that does not end: see ps",
+				name);
 		poll(NULL, 0, RETRY_MS); /* the lock's holder has no way to tell us */
 	}
 	return r;

@@ -110,7 +110,7 @@ answer_status(struct client *c)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
 	struct sup *s = c->sup;
-	struct control_status st = {.state = s->phase == PHASE_STARTING	 ? CONTROL_STARTING
+	struct control_status st = {.state = s->phase == PHASE_STARTING  ? CONTROL_STARTING
 					     : s->phase == PHASE_RUNNING ? CONTROL_RUNNING
 									 : CONTROL_STOPPING,
 		.accel = xstrdup(vmm_accel_name(s->accel)),

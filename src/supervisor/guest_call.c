@@ -144,8 +144,8 @@ on_timeout(uv_timer_t *t)
 }
 
 int
-sup_guest_call(struct sup *s, const struct session_open *o, uint64_t timeout_ms,
-	guest_call_cb cb, struct err *e)
+sup_guest_call(struct sup *s, const struct session_open *o, uint64_t timeout_ms, guest_call_cb cb,
+	struct err *e)
 {
 	CLEAN_BUF struct buf payload = BUF_INIT;
 	struct guest_call *c;

@@ -102,7 +102,8 @@ spawn_role(struct sup *s, const struct child_plan *p, struct err *e)
 	CLEAN_FREE char *arg = xasprintf("%s%s", SUPERVISOR_ROLE_ARG, p->role);
 	char *argv[] = {"paddock", arg, NULL};
 	struct enter en = {.jail = &s->jail, .which = p->namespaces};
-	struct proc_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = {-1, -1, s->log_writer, config}};
+	struct proc_spec spec = {
+		.file = "/proc/self/exe", .argv = argv, .fds = {-1, -1, s->log_writer, config}};
 
 	if (config < 0)
 		return config;
@@ -188,9 +189,9 @@ spawn_qemu(struct sup *s, struct cables *c, struct err *e)
 		.qmp_fd = 7,
 		.debug = log_get_level() == LOG_DEBUG};
 	struct enter en = {.jail = &s->jail, .which = JAIL_ALL, .confine = &tree};
-	struct proc_spec spec = {.fds = {-1, s->log_writer, s->log_writer, s->jail_net.tap_fd,
-					 c->link[THEIRS], c->fs[THEIRS], c->console[THEIRS],
-					 c->qmp[THEIRS]},
+	struct proc_spec spec = {
+		.fds = {-1, s->log_writer, s->log_writer, s->jail_net.tap_fd, c->link[THEIRS],
+			c->fs[THEIRS], c->console[THEIRS], c->qmp[THEIRS]},
 		.nfds = 8,
 		.prepare = enter_jail,
 		.arg = &en};
@@ -222,9 +223,11 @@ spawn_net(struct sup *s, struct err *e)
 		close(names[1]);
 		return err_sys(e, errno, "socketpair");
 	}
-	struct child_plan resolver = {CHILD_RESOLVER, "resolver", {names[0]}, 1, JAIL_IPC | JAIL_UTS};
+	struct child_plan resolver = {
+		CHILD_RESOLVER, "resolver", {names[0]}, 1, JAIL_IPC | JAIL_UTS};
 	struct child_plan net = {CHILD_NET, "net",
-		{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], alive[1]}, 4, JAIL_IPC | JAIL_UTS};
+		{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], alive[1]}, 4,
+		JAIL_IPC | JAIL_UTS};
 	r = spawn_role(s, &resolver, e);
 	if (r == 0)
 		r = spawn_role(s, &net, e);
@@ -295,8 +298,8 @@ static void
 describe_end(const char *role, int status, char *out, size_t size)
 {
 	if (status >= 128)
-		snprintf(out, size, "the %s process was ended by signal %d (%s)", role, status - 128,
-			strsignal(status - 128));
+		snprintf(out, size, "the %s process was ended by signal %d (%s)", role,
+			status - 128, strsignal(status - 128));
 	else
 		snprintf(out, size, "the %s process ended with exit code %d", role, status);
 }

@@ -85,6 +85,7 @@ resolve_parse(const char *text, struct resolve_entry *ret, struct err *e)
 
 	str_escape(text, strlen(text), shown, sizeof(shown));
 	return err_set(e, EINVAL,
-		"--resolve '%s': write HOST:PORT:ADDRESS or HOST:PORT:ADDRESS:PORT, IPv6 in brackets",
+		"--resolve '%s': write HOST:PORT:ADDRESS or HOST:PORT:ADDRESS:PORT, IPv6 in "
+		"brackets",
 		shown);
 }

@@ -24,7 +24,8 @@ role_config_release(struct role_config *c)
 void
 role_config_encode(const struct role_config *c, struct buf *out)
 {
-	tlv_put_u64(out, TAG_FLAGS, (c->debug ? FLAG_DEBUG : 0) | (c->host_is_root ? FLAG_ROOT : 0));
+	tlv_put_u64(
+		out, TAG_FLAGS, (c->debug ? FLAG_DEBUG : 0) | (c->host_is_root ? FLAG_ROOT : 0));
 	tlv_put_u64(out, TAG_UID, c->guest_uid);
 	tlv_put_u64(out, TAG_GID, c->guest_gid);
 	for (size_t i = 0; i < c->nworkspaces; i++) {

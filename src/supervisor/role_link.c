@@ -13,7 +13,6 @@ role_link_main(const struct role_config *c, struct err *e)
 	(void)c;
 	if (r < 0)
 		return r;
-	struct link_options o = {
-		.line_fd = ROLE_FD_LINK_LINE, .control_fd = ROLE_FD_LINK_CONTROL};
+	struct link_options o = {.line_fd = ROLE_FD_LINK_LINE, .control_fd = ROLE_FD_LINK_CONTROL};
 	return link_serve(&o, e);
 }

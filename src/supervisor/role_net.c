@@ -36,7 +36,8 @@ parse_overrides(const struct strv *resolve, struct overrides *ret, struct err *e
 int
 role_net_main(const struct role_config *c, struct err *e)
 {
-	struct jail_confine plan = {.no_fork = true, .nofile = 16384, .syscalls = JAIL_SYSCALLS_NET};
+	struct jail_confine plan = {
+		.no_fork = true, .nofile = 16384, .syscalls = JAIL_SYSCALLS_NET};
 	struct overrides ov = {0};
 	int r = parse_overrides(&c->resolve, &ov, e);
 

@@ -109,8 +109,7 @@ on_stop_timer(uv_timer_t *t)
 	snprintf(s->why, sizeof(s->why), "stopped by force: the guest did not power off in time");
 	/* quit lets QEMU write its disk's metadata; SIGKILL is for a QEMU that does not listen. */
 	if (qmp_command(s->qmp, "quit", NULL, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0 ||
-		s->child[CHILD_QEMU].role == NULL ||
-		s->child[CHILD_QEMU].pidfd < 0) {
+		s->child[CHILD_QEMU].role == NULL || s->child[CHILD_QEMU].pidfd < 0) {
 		sup_machine_kill(s);
 		return;
 	}
@@ -127,8 +126,7 @@ sup_stop(struct sup *s)
 	if (s->phase >= PHASE_STOPPING)
 		return;
 	s->phase = PHASE_STOPPING;
-	if (running &&
-		sup_guest_call(s, &o, SHUTDOWN_LIMIT_MS, on_shutdown_answer, &e) == 0) {
+	if (running && sup_guest_call(s, &o, SHUTDOWN_LIMIT_MS, on_shutdown_answer, &e) == 0) {
 		uv_timer_start(&s->stop_timer, on_stop_timer, SHUTDOWN_LIMIT_MS, 0);
 		return;
 	}
@@ -277,11 +275,11 @@ static int
 open_logs(struct sup *s, struct err *e)
 {
 	const char *name = s->sandbox.name;
-	int r = boundlog_open(
-		&s->console, state_sandbox_file(&s->paths, name, "console.log"), e);
+	int r = boundlog_open(&s->console, state_sandbox_file(&s->paths, name, "console.log"), e);
 
 	if (r == 0)
-		r = boundlog_open(&s->log, state_sandbox_file(&s->paths, name, "supervisor.log"), e);
+		r = boundlog_open(
+			&s->log, state_sandbox_file(&s->paths, name, "supervisor.log"), e);
 	if (r == 0 && dup2(s->log.fd, STDERR_FILENO) < 0)
 		r = err_sys(e, errno, "log");
 	return r;
@@ -308,7 +306,8 @@ check_workspaces(const struct sup *s, struct err *e)
 	for (size_t i = 0; i < s->sandbox.nworkspaces; i++)
 		if (access(s->sandbox.workspaces[i].path, F_OK) < 0)
 			return err_sys(e, errno,
-				"workspace '%s' (bring it back, or remove the sandbox: paddock rm %s)",
+				"workspace '%s' (bring it back, or remove the sandbox: paddock rm "
+				"%s)",
 				s->sandbox.workspaces[i].path, s->sandbox.name);
 	return 0;
 }

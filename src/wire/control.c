@@ -6,7 +6,14 @@
 #include <wire/control.h>
 #include <wire/tlv.h>
 
-enum { TAG_STATE = 1, TAG_ACCEL, TAG_STARTED, TAG_BOOT, TAG_ROLE, TAG_PID /* of the role before */ };
+enum {
+	TAG_STATE = 1,
+	TAG_ACCEL,
+	TAG_STARTED,
+	TAG_BOOT,
+	TAG_ROLE,
+	TAG_PID /* of the role before */
+};
 
 #define PROCESSES_MAX 64
 

@@ -15,13 +15,17 @@ struct buf {
 	size_t cap;    /* its size */
 };
 
-#define BUF_INIT  {0}
+#define BUF_INIT                                                                                   \
+	{                                                                                          \
+		0                                                                                  \
+	}
 #define CLEAN_BUF __attribute__((cleanup(buf_release)))
 
 void buf_release(struct buf *b);
 void buf_clear(struct buf *b);
 
-/* Room for n more bytes behind the unread ones; the caller then writes there and calls buf_commit. */
+/* Room for n more bytes behind the unread ones; the caller then writes there and calls buf_commit.
+ */
 uint8_t *buf_reserve(struct buf *b, size_t n);
 void buf_commit(struct buf *b, size_t n);
 void buf_append(struct buf *b, const void *p, size_t n);
@@ -32,7 +36,8 @@ void buf_append_be32(struct buf *b, uint32_t v);
 void buf_append_be64(struct buf *b, uint64_t v);
 void buf_consume(struct buf *b, size_t n);
 
-/* The content as a C string (a NUL is kept behind the unread bytes); valid until the next change. */
+/* The content as a C string (a NUL is kept behind the unread bytes); valid until the next change.
+ */
 const char *buf_str(struct buf *b);
 
 /* One read(2) of at most max bytes. >0 bytes, 0 end of file, -errno (-EAGAIN included). */

@@ -36,10 +36,10 @@ cleanup_closedir_p(DIR **d)
 		closedir(*d);
 }
 
-#define CLEANUP(f)    __attribute__((cleanup(f)))
-#define CLEAN_FREE    CLEANUP(cleanup_free_p)
-#define CLEAN_CLOSE   CLEANUP(cleanup_close_p)
-#define CLEAN_FCLOSE  CLEANUP(cleanup_fclose_p)
+#define CLEANUP(f)     __attribute__((cleanup(f)))
+#define CLEAN_FREE     CLEANUP(cleanup_free_p)
+#define CLEAN_CLOSE    CLEANUP(cleanup_close_p)
+#define CLEAN_FCLOSE   CLEANUP(cleanup_fclose_p)
 #define CLEAN_CLOSEDIR CLEANUP(cleanup_closedir_p)
 
 #define TAKE_PTR(p)                                                                                \

@@ -1,0 +1,129 @@
+#pragma once
+/*
+ * A verb is one const struct in its own file: name, summary, usage, options, exec. Help, man page
+ * options and completions come from the same table. main.c finds the verb, args.c parses.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <base/cleanup.h>
+#include <base/buf.h>
+#include <base/err.h>
+#include <base/progress.h>
+#include <base/str.h>
+#include <state/state.h>
+
+/* Exit codes (conventions, section 10). */
+enum { EXIT_OURS = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, EXIT_USAGE = 2 };
+
+struct option_def {
+	const char *name; /* long, without "--" */
+	char letter;      /* 0: none */
+	const char *arg;  /* "NAME" of its value; NULL: a flag */
+	const char *help;
+};
+
+struct option_value {
+	const struct option_def *def;
+	const char *value; /* into argv; "" for a flag */
+};
+
+struct args {
+	struct option_value *options;
+	size_t noptions;
+	const char **words; /* positional ones */
+	size_t nwords;
+	char *const *rest; /* behind "--", or raw words; NULL-terminated; NULL: none given */
+	size_t nrest;
+};
+
+struct cli {
+	struct state_paths paths;
+	bool debug, quiet;
+};
+
+struct verb {
+	const char *name, *alias;
+	const char *summary;
+	const char *usage;                /* behind "paddock NAME " */
+	const char *details;              /* more lines for --help; may be NULL */
+	const struct option_def *options; /* ends with an empty name */
+	const struct option_def *shared;  /* a second table, of several verbs; or NULL */
+	size_t raw_after; /* >0: words from this index on are not parsed (exec SANDBOX CMD -x) */
+	bool hidden;
+	/* Exit code, or -errno with e set (exit code 125 then, 2 for -EINVAL of usage). */
+	int (*exec)(struct cli *c, const struct args *a, struct err *e);
+};
+
+extern const struct verb *const verbs[];
+
+/* args.c */
+int args_parse(const struct verb *v, struct cli *c, int argc, char *const *argv, struct args *ret,
+	struct err *e); /* -EINVAL; *ret->options[0].def->name "help" is handled by main */
+void args_release(struct args *a);
+bool args_has(const struct args *a, const char *name);
+const char *args_get(const struct args *a, const char *name); /* the last one, or NULL */
+void args_all(const struct args *a, const char *name, struct strv *ret);
+int usage_error(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+extern const struct option_def global_options[];
+
+/* help.c */
+void help_all(void);
+void help_verb(const struct verb *v);
+extern const struct verb verb_help, verb_version, verb_completion;
+
+/* ui.c: what long steps show; plain lines without a terminal, nothing with -q */
+struct ui {
+	struct progress progress;
+	bool quiet, tty;
+	char step[160];
+	unsigned long long step_started_ms;
+	bool line_open;
+};
+void ui_init(struct ui *u, const struct cli *c);
+void ui_finish(struct ui *u);          /* ends an open line */
+void ui_note(const char *text);        /* a line on stderr, escaped, unless -q */
+bool ui_confirm(const char *question); /* "[y/N]"; false without a terminal */
+
+/* env.c: -e, --env-file, and what comes along from the calling shell */
+int env_from_args(const struct args *a, struct strv *ret, struct err *e);
+void env_from_shell(struct strv *ret); /* TERM COLORTERM LANG LC_* TZ */
+
+/* workspace.c */
+int workspace_add(struct sandbox *s, const char *word, struct err *e); /* PATH[:ro|:readonly] */
+
+/* agent.c */
+struct agent {
+	const char *name;
+	const char *template;    /* the image that it runs on */
+	const char *const *argv; /* launch command, default arguments included */
+	const char *const *base; /* the command alone, for words that replace the defaults */
+};
+const struct agent *agent_find(const char *name);
+void agent_names(char *out, size_t size); /* "shell, claude" */
+void agent_command(const struct agent *a, char *const *rest, size_t nrest, struct strv *ret);
+
+/* make.c: the parts that create and run share */
+extern const struct option_def make_options[];
+int make_sandbox(struct cli *c, const struct args *a, const char *agent_word, const char *name,
+	const char *const *paths, size_t npaths, struct ui *u, char **ret_name, struct err *e);
+int make_started(struct cli *c, const char *name, struct ui *u, struct err *e);
+
+/* terminal.c: a session on this terminal */
+struct terminal_options {
+	bool tty; /* raw mode, window size */
+	bool stdin_open;
+	const char *detach_keys; /* "ctrl-p,ctrl-q" */
+	const char *name;        /* for the hint after detaching */
+	bool quiet;
+};
+/* Speaks the session protocol on fd (closed at the end) after OPEN was written: exit code/-errno.
+ */
+int terminal_run(
+	int fd, const struct buf *open_frame, const struct terminal_options *o, struct err *e);
+int terminal_detach_keys_parse(
+	const char *text, unsigned char out[8], size_t *ret_n, struct err *e);
+struct session_open;
+/* Connects, opens, runs. */
+int terminal_session(struct cli *c, const char *name, struct session_open *open,
+	const struct terminal_options *o, struct err *e);

@@ -1,0 +1,130 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+void
+help_all(void)
+{
+	printf("Usage: paddock COMMAND [OPTIONS] ...\n\n"
+	       "A throw-away machine of its own for every AI coding agent.\n\nCommands:\n");
+	for (size_t i = 0; verbs[i] != NULL; i++)
+		if (!verbs[i]->hidden)
+			printf("  %-12s %s\n", verbs[i]->name, verbs[i]->summary);
+	printf("\nStart here:\n"
+	       "  paddock run shell ~/my-project\n\n"
+	       "paddock COMMAND --help tells more about a command.\n");
+}
+
+static void
+print_options(const struct option_def *d)
+{
+	for (; d != NULL && d->name != NULL; d++) {
+		char left[48];
+
+		if (d->letter != 0)
+			snprintf(left, sizeof(left), "-%c, --%s%s%s", d->letter, d->name,
+				d->arg != NULL ? " " : "", d->arg != NULL ? d->arg : "");
+		else
+			snprintf(left, sizeof(left), "    --%s%s%s", d->name,
+				d->arg != NULL ? " " : "", d->arg != NULL ? d->arg : "");
+		printf("  %-26s %s\n", left, d->help);
+	}
+}
+
+void
+help_verb(const struct verb *v)
+{
+	printf("Usage: paddock %s %s\n\n%s\n", v->name, v->usage, v->summary);
+	if (v->alias != NULL)
+		printf("\nAlias: %s\n", v->alias);
+	if (v->details != NULL)
+		printf("\n%s\n", v->details);
+	printf("\nOptions:\n");
+	print_options(v->options);
+	print_options(v->shared);
+	print_options(global_options);
+}
+
+static int
+help_exec(struct cli *c, const struct args *a, struct err *e)
+{
+	(void)c;
+	if (a->nwords == 0) {
+		help_all();
+		return 0;
+	}
+	for (size_t i = 0; verbs[i] != NULL; i++)
+		if (strcmp(verbs[i]->name, a->words[0]) == 0) {
+			help_verb(verbs[i]);
+			return 0;
+		}
+	return usage_error(e, "unknown command '%s': see paddock --help", a->words[0]);
+}
+
+const struct verb verb_help = {.name = "help",
+	.summary = "Show help for a command",
+	.usage = "[COMMAND]",
+	.exec = help_exec};
+
+static int
+version_exec(struct cli *c, const struct args *a, struct err *e)
+{
+	(void)c;
+	(void)e;
+	if (args_has(a, "json"))
+		printf("{\"version\":\"%s\"}\n", PADDOCK_VERSION);
+	else
+		printf("paddock version %s\n", PADDOCK_VERSION);
+	return 0;
+}
+
+static const struct option_def version_options[] = {{"json", 0, NULL, "as JSON"}, {0}};
+
+const struct verb verb_version = {.name = "version",
+	.summary = "Show the version",
+	.usage = "[--json]",
+	.options = version_options,
+	.exec = version_exec};
+
+static void
+completion_words(const struct option_def *d)
+{
+	for (; d != NULL && d->name != NULL; d++)
+		printf(" --%s", d->name);
+}
+
+/* From the same tables as the help, so that they cannot disagree. */
+static void
+bash_completion(void)
+{
+	printf("_paddock() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
+	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then COMPREPLY=($(compgen -W \"");
+	for (size_t i = 0; verbs[i] != NULL; i++)
+		printf("%s%s", i > 0 ? " " : "", verbs[i]->name);
+	printf("\" -- \"$cur\")); return; fi\n\tcase $cur in -*) case $verb in\n");
+	for (size_t i = 0; verbs[i] != NULL; i++) {
+		printf("\t%s) COMPREPLY=($(compgen -W \"--help", verbs[i]->name);
+		completion_words(verbs[i]->options);
+		completion_words(verbs[i]->shared);
+		printf("\" -- \"$cur\"));;\n");
+	}
+	printf("\tesac; return;; esac\n"
+	       "\tCOMPREPLY=($(compgen -W \"$(paddock ls -q 2>/dev/null)\" -- \"$cur\") "
+	       "$(compgen -f -- \"$cur\"))\n}\ncomplete -o filenames -F _paddock paddock\n");
+}
+
+static int
+completion_exec(struct cli *c, const struct args *a, struct err *e)
+{
+	(void)c;
+	if (a->nwords != 1 || strcmp(a->words[0], "bash") != 0)
+		return usage_error(e, "write: paddock completion bash");
+	bash_completion();
+	return 0;
+}
+
+const struct verb verb_completion = {.name = "completion",
+	.summary = "Print the shell's completion script",
+	.usage = "bash",
+	.exec = completion_exec};

@@ -1,0 +1,104 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <base/log.h>
+#include <supervisor/supervisor.h>
+
+#include "cli.h"
+#include "verbs.h"
+
+const struct verb *const verbs[] = {
+	&verb_run,
+	&verb_create,
+	&verb_exec,
+	&verb_attach,
+	&verb_ls,
+	&verb_inspect,
+	&verb_logs,
+	&verb_stop,
+	&verb_rm,
+	&verb_template,
+	&verb_completion,
+	&verb_version,
+	&verb_help,
+	NULL,
+};
+
+static const struct verb *
+find_verb(const char *word)
+{
+	for (size_t i = 0; verbs[i] != NULL; i++)
+		if (strcmp(verbs[i]->name, word) == 0 ||
+			(verbs[i]->alias != NULL && strcmp(verbs[i]->alias, word) == 0))
+			return verbs[i];
+	return NULL;
+}
+
+static int
+fail(const struct err *e, int r)
+{
+	fprintf(stderr, "paddock: %s\n", e->msg[0] != '\0' ? e->msg : strerror(-r));
+	return r == -EINVAL ? EXIT_USAGE : EXIT_OURS;
+}
+
+static int
+run_verb(struct cli *c, const struct verb *v, int argc, char **argv)
+{
+	struct args a = {0};
+	struct err e = {0};
+	int r = args_parse(v, c, argc, argv, &a, &e);
+
+	if (r == 0 && args_has(&a, "help")) {
+		help_verb(v);
+		args_release(&a);
+		return 0;
+	}
+	log_init("paddock", c->debug ? LOG_DEBUG : LOG_WARN);
+	if (r == 0)
+		r = v->exec(c, &a, &e);
+	args_release(&a);
+	state_paths_release(&c->paths);
+	if (fflush(stdout) != 0 && r >= 0)
+		r = err_sys(&e, errno, "write the output");
+	return r < 0 ? fail(&e, r) : r;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct cli c = {0};
+	const struct verb *v;
+	int i = 1;
+
+	if (argc > 1 && str_has_prefix(argv[1], SUPERVISOR_ROLE_ARG))
+		return supervisor_role_main(argv[1] + strlen(SUPERVISOR_ROLE_ARG), argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	umask(022);
+	for (; i < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "-D") == 0 || strcmp(argv[i], "--debug") == 0) {
+			c.debug = true;
+		} else if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+			help_all();
+			return 0;
+		} else if (strcmp(argv[i], "--version") == 0) {
+			return run_verb(&c, &verb_version, 0, NULL);
+		} else {
+			fprintf(stderr, "paddock: unknown option '%s': see paddock --help\n",
+				argv[i]);
+			return EXIT_USAGE;
+		}
+	}
+	if (i == argc) {
+		help_all();
+		return EXIT_USAGE;
+	}
+	v = find_verb(argv[i]);
+	if (v == NULL) {
+		fprintf(stderr, "paddock: unknown command '%s': see paddock --help\n", argv[i]);
+		return EXIT_USAGE;
+	}
+	return run_verb(&c, v, argc - i - 1, argv + i + 1);
+}

@@ -1,0 +1,260 @@
+/* What create and run share: options -> a sandbox's record -> its folder on disk -> started. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <base/clock.h>
+#include <base/mem.h>
+#include <image/image.h>
+#include <supervisor/resolve.h>
+#include <supervisor/supervisor.h>
+#include <vmm/vmm.h>
+
+#include "cli.h"
+
+#define MIB            (1ULL << 20)
+#define GIB            (1ULL << 30)
+#define MEMORY_MIN     (512 * MIB)
+#define MEMORY_DEFAULT (4 * GIB) /* taken from the host only as the guest touches it */
+
+const struct option_def make_options[] = {
+	{"name", 0, "NAME", "name of the sandbox (default: AGENT-FOLDER)"},
+	{"env", 'e', "KEY[=VALUE]",
+		"set a variable in every session; KEY alone copies the shell's"},
+	{"env-file", 0, "FILE", "read variables from a file"},
+	{"cpus", 0, "N", "virtual CPUs (default: the host's, at most 8)"},
+	{"memory", 'm', "SIZE", "memory, e.g. 2g (default: 4g, at most half of the host's)"},
+	{"disk", 0, "SIZE", "size of the machine's disk, e.g. 40g (default: 20g; grows on demand)"},
+	{"accel", 0, "kvm|tcg", "force hardware virtualisation or software emulation"},
+	{"resolve", 0, "HOST:PORT:ADDR", "send a name's connections to this address"},
+	{"quiet", 'q', NULL, "no progress"},
+	{0},
+};
+
+static uint64_t
+host_memory(void)
+{
+	struct sysinfo si;
+
+	return sysinfo(&si) == 0 ? (uint64_t)si.totalram * si.mem_unit : 8 * GIB;
+}
+
+static int
+pick_cpus(const struct args *a, unsigned *ret, struct err *e)
+{
+	long host = sysconf(_SC_NPROCESSORS_ONLN);
+	const char *word = args_get(a, "cpus");
+	uint64_t v = host > 8 ? 8 : (uint64_t)host;
+
+	if (word != NULL && str_to_u64(word, 1, (uint64_t)host, &v) < 0)
+		return usage_error(e, "--cpus '%s': write a number from 1 to %ld, the host's CPUs",
+			word, host);
+	*ret = (unsigned)v;
+	return 0;
+}
+
+static int
+pick_memory(const struct args *a, uint64_t *ret, struct err *e)
+{
+	const char *word = args_get(a, "memory");
+	uint64_t host = host_memory(), v = MEMORY_DEFAULT, max = host * 3 / 4;
+	char shown[16];
+
+	if (v > host / 2)
+		v = host / 2 > MEMORY_MIN ? host / 2 : MEMORY_MIN;
+	if (max < MEMORY_MIN)
+		max = MEMORY_MIN;
+	str_from_size(max, shown);
+	if (word != NULL && (str_to_size(word, &v) < 0 || v < MEMORY_MIN || v > max))
+		return usage_error(e,
+			"--memory '%s': write a size such as 2g, at least 512m, at most %s (3/4 of "
+			"the "
+			"host's)",
+			word, shown);
+	*ret = v / MIB * MIB;
+	return 0;
+}
+
+static int
+pick_disk(const struct args *a, uint64_t image_bytes, uint64_t *ret, struct err *e)
+{
+	const char *word = args_get(a, "disk");
+	uint64_t v = image_bytes;
+	char shown[16];
+
+	str_from_size(image_bytes, shown);
+	if (word != NULL && (str_to_size(word, &v) < 0 || v < image_bytes || v > 16384 * GIB))
+		return usage_error(e,
+			"--disk '%s': write a size such as 40g, at least %s (the image's own), at "
+			"most "
+			"16t; it takes space only as it fills",
+			word, shown);
+	*ret = v;
+	return 0;
+}
+
+static int
+pick_accel(const struct args *a, char **ret, struct err *e)
+{
+	const char *word = args_get(a, "accel");
+	enum vmm_accel accel;
+
+	if (word != NULL && vmm_accel_parse(word, &accel) < 0)
+		return usage_error(e, "--accel '%s': write kvm, tcg or auto", word);
+	*ret = xstrdup(word != NULL ? word : "auto");
+	return 0;
+}
+
+static int
+pick_resolve(const struct args *a, struct strv *ret, struct err *e)
+{
+	struct resolve_entry r;
+	int rc = 0;
+
+	args_all(a, "resolve", ret);
+	for (size_t i = 0; i < ret->n && rc == 0; i++)
+		rc = resolve_parse(ret->v[i], &r, e);
+	return rc;
+}
+
+/*
+ * A workspace that held Paddock's own state would hand the guest the disks of all sandboxes, and
+ * with a forged disk header the host's files.
+ */
+static int
+check_state_outside(const struct cli *c, const struct sandbox *s, struct err *e)
+{
+	const char *own[] = {c->paths.data, c->paths.runtime};
+
+	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+		CLEAN_FREE char *real = realpath(own[i], NULL);
+
+		for (size_t k = 0; real != NULL && k < s->nworkspaces; k++) {
+			const char *ws = s->workspaces[k].path;
+			size_t n = strlen(ws), m = strlen(real);
+
+			if ((m >= n && strncmp(real, ws, n) == 0 && (real[n] == '/' || m == n)) ||
+				(n > m && strncmp(ws, real, m) == 0 && ws[m] == '/'))
+				return err_set(e, EINVAL,
+					"'%s' cannot be a workspace: Paddock keeps its own state "
+					"in '%s'; "
+					"name a folder below it or beside it",
+					ws, real);
+		}
+	}
+	return 0;
+}
+
+static int
+get_image(struct cli *c, const char *template, struct ui *u, struct image *ret, struct err *e)
+{
+	CLEAN_FREE char *guest = supervisor_guest_binary(e);
+	struct image_request q = {.data_dir = c->paths.data,
+		.name = template,
+		.guest_bin = guest,
+		.uid = c->paths.uid == 0 ? 1000 : c->paths.uid,
+		.gid = c->paths.uid == 0 ? 1000 : c->paths.gid};
+
+	if (guest == NULL)
+		return -ENOENT;
+	return image_ensure(&q, &u->progress, ret, e);
+}
+
+struct disk_job {
+	const char *base;
+	uint64_t bytes;
+};
+
+static int
+fill_folder(const char *dir, void *arg, struct err *e)
+{
+	const struct disk_job *j = arg;
+	CLEAN_FREE char *disk = xasprintf("%s/disk.qcow2", dir);
+	int r = vmm_disk_create(disk, j->base, j->bytes, e);
+
+	return r < 0 ? err_prefix(e, "disk") : 0;
+}
+
+static int
+fill_record(struct cli *c, const struct args *a, const struct agent *agent, const char *name,
+	const char *const *paths, size_t npaths, struct sandbox *s, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < npaths && r == 0; i++)
+		r = workspace_add(s, paths[i], e);
+	if (r == 0)
+		r = check_state_outside(c, s, e);
+	if (r < 0)
+		return r;
+	s->agent = xstrdup(agent->name);
+	s->name = name != NULL ? xstrdup(name)
+			       : sandbox_name_default(agent->name, s->workspaces[0].path);
+	s->created = time(NULL);
+	r = sandbox_name_check(s->name, e);
+	if (r == 0)
+		r = env_from_args(a, &s->env, e);
+	if (r == 0)
+		r = pick_cpus(a, &s->cpus, e);
+	if (r == 0)
+		r = pick_memory(a, &s->memory_bytes, e);
+	if (r == 0)
+		r = pick_accel(a, &s->accel, e);
+	return r == 0 ? pick_resolve(a, &s->resolve, e) : r;
+}
+
+int
+make_sandbox(struct cli *c, const struct args *a, const char *agent_word, const char *name,
+	const char *const *paths, size_t npaths, struct ui *u, char **ret_name, struct err *e)
+{
+	const struct agent *agent = agent_find(agent_word);
+	struct sandbox s = {0};
+	struct image img = {0};
+	char known[128];
+	int r;
+
+	agent_names(known, sizeof(known));
+	if (agent == NULL)
+		return usage_error(
+			e, "unknown agent '%s': this version brings %s", agent_word, known);
+	r = fill_record(c, a, agent, name, paths, npaths, &s, e);
+	if (r == 0)
+		r = get_image(c, agent->template, u, &img, e);
+	if (r == 0)
+		r = pick_disk(a, img.disk_bytes, &s.disk_bytes, e);
+	if (r == 0) {
+		struct disk_job job = {img.disk, s.disk_bytes};
+
+		s.image = xstrdup(img.id);
+		r = sandbox_create(&c->paths, &s, fill_folder, &job, e);
+	}
+	if (r == 0)
+		*ret_name = TAKE_PTR(s.name);
+	image_release(&img);
+	sandbox_release(&s);
+	return r;
+}
+
+static bool notes_quiet;
+
+static void
+start_note(const char *text)
+{
+	if (!notes_quiet)
+		ui_note(text);
+}
+
+int
+make_started(struct cli *c, const char *name, struct ui *u, struct err *e)
+{
+	int r;
+
+	notes_quiet = c->quiet;
+	r = supervisor_start(&c->paths, name, &u->progress, start_note, e);
+	ui_finish(u);
+	return r < 0 ? err_prefix(e, "sandbox '%s'", name) : 0;
+}

@@ -1,0 +1,36 @@
+#include <stdio.h>
+
+#include "verbs.h"
+
+static int
+create_exec(struct cli *c, const struct args *a, struct err *e)
+{
+	CLEAN_FREE char *made = NULL;
+	struct ui u;
+	int r;
+
+	if (a->nwords < 2)
+		return usage_error(
+			e, "write: paddock create [OPTIONS] AGENT WORKSPACE [WORKSPACE...]");
+	r = state_paths_init(&c->paths, e);
+	if (r < 0)
+		return r;
+	ui_init(&u, c);
+	r = make_sandbox(
+		c, a, a->words[0], args_get(a, "name"), &a->words[1], a->nwords - 1, &u, &made, e);
+	ui_finish(&u);
+	if (r == 0)
+		r = make_started(c, made, &u, e);
+	if (r == 0)
+		printf("%s\n", made);
+	return r;
+}
+
+const struct verb verb_create = {.name = "create",
+	.summary = "Make a sandbox and start it, without its agent",
+	.usage = "[OPTIONS] AGENT WORKSPACE [WORKSPACE...]",
+	.details = "The workspaces appear inside at the same absolute paths; PATH:ro makes one "
+		   "read-only.\n"
+		   "Further ones may be single files. Prints the sandbox's name.",
+	.shared = make_options,
+	.exec = create_exec};

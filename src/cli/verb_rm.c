@@ -1,0 +1,117 @@
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <base/clock.h>
+#include <base/mem.h>
+#include <supervisor/supervisor.h>
+
+#include "verbs.h"
+
+#define LOCK_LIMIT_MS 10000
+
+/* The supervisor that was just ended gives up its lock as it exits. */
+static int
+lock_patiently(const struct cli *c, const char *name, struct err *e)
+{
+	uint64_t deadline = deadline_in_ms(LOCK_LIMIT_MS);
+	int fd;
+
+	while ((fd = state_lock(&c->paths, name, e)) == -EWOULDBLOCK) {
+		if (deadline_left_ms(deadline) == 0)
+			return err_set(e, EBUSY,
+				"sandbox '%s' is being started by another command: try again",
+				name);
+		poll(NULL, 0, 5); /* flock(2) with a limit: there is nothing to wait on */
+	}
+	return fd;
+}
+
+/* Nothing in it is to be kept, so the machine is ended, not shut down. */
+static int
+remove_one(const struct cli *c, const char *name, struct err *e)
+{
+	CLEAN_CLOSE int lock = -1;
+	int r = supervisor_kill(&c->paths, name, e);
+
+	if (r < 0)
+		return r;
+	lock = lock_patiently(c, name, e);
+	if (lock < 0)
+		return lock;
+	r = sandbox_remove(&c->paths, name, e);
+	if (state_runtime_remove(&c->paths, name, r == 0 ? e : NULL) < 0 && r == 0)
+		r = -EIO;
+	return r;
+}
+
+static int
+check_idle(const struct cli *c, const char *name, struct err *e)
+{
+	struct control_status st = {0};
+	bool runs = supervisor_status(&c->paths, name, &st, NULL) == 0;
+
+	control_status_release(&st);
+	if (!runs || isatty(STDIN_FILENO))
+		return 0;
+	return err_set(e, EBUSY, "sandbox '%s' is running: paddock rm --force %s", name, name);
+}
+
+static bool
+confirm(const struct strv *names)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+
+	buf_append_str(&b, "Remove ");
+	for (size_t i = 0; i < names->n; i++)
+		buf_printf(&b, "%s'%s'", i > 0 ? ", " : "", names->v[i]);
+	buf_append_str(&b, " and all that is in it but the workspaces?");
+	return ui_confirm(buf_str(&b));
+}
+
+static int
+rm_exec(struct cli *c, const struct args *a, struct err *e)
+{
+	CLEAN_STRV struct strv names = {0};
+	bool force = args_has(a, "force");
+	int r = state_paths_init(&c->paths, e);
+
+	if (r == 0 && args_has(a, "all"))
+		r = sandbox_names(&c->paths, &names, e);
+	for (size_t i = 0; i < a->nwords && r == 0; i++) {
+		r = sandbox_name_check(a->words[i], e);
+		if (r == 0)
+			strv_add(&names, a->words[i]);
+	}
+	if (r < 0)
+		return r;
+	if (names.n == 0)
+		return args_has(a, "all")
+			       ? 0
+			       : usage_error(e, "write: paddock rm [-f] SANDBOX..., or --all");
+	for (size_t i = 0; i < names.n && r == 0 && !force; i++)
+		r = check_idle(c, names.v[i], e);
+	if (r == 0 && !force && isatty(STDIN_FILENO) && !confirm(&names))
+		return 1;
+	for (size_t i = 0; i < names.n && r == 0; i++) {
+		r = remove_one(c, names.v[i], e);
+		if (r == 0)
+			printf("%s\n", names.v[i]);
+	}
+	return r;
+}
+
+static const struct option_def rm_options[] = {
+	{"force", 'f', NULL, "do not ask; running ones too"},
+	{"all", 0, NULL, "every sandbox"},
+	{0},
+};
+
+const struct verb verb_rm = {.name = "rm",
+	.alias = "remove",
+	.summary = "Remove sandboxes with all that is in them but the workspaces",
+	.usage = "[-f] SANDBOX [SANDBOX...] | --all",
+	.options = rm_options,
+	.exec = rm_exec};

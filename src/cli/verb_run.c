@@ -1,0 +1,195 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <base/mem.h>
+#include <wire/session.h>
+
+#include "verbs.h"
+
+/* Which sandbox is meant, and whether it has to be made first. */
+struct target {
+	char *name;
+	char *agent;
+	bool exists;
+};
+
+static void
+target_release(struct target *t)
+{
+	free(t->name);
+	free(t->agent);
+}
+
+static int
+check_same(const struct sandbox *s, const char *agent, struct err *e)
+{
+	if (agent != NULL && strcmp(agent, s->agent) != 0)
+		return usage_error(e,
+			"sandbox '%s' runs agent '%s', not '%s': choose another --name, or remove "
+			"it first",
+			s->name, s->agent, agent);
+	return 0;
+}
+
+static bool
+same_workspace(const struct sandbox *s, const char *path)
+{
+	CLEAN_FREE char *real = realpath(path, NULL);
+
+	return real != NULL && s->nworkspaces > 0 && strcmp(s->workspaces[0].path, real) == 0;
+}
+
+static int
+use_existing(
+	const struct cli *c, const char *name, const char *agent, struct target *t, struct err *e)
+{
+	struct sandbox s = {0};
+	int r = sandbox_load(&c->paths, name, &s, e);
+
+	if (r == 0)
+		r = check_same(&s, agent, e);
+	if (r == 0) {
+		t->name = xstrdup(name);
+		t->agent = xstrdup(s.agent);
+		t->exists = true;
+	}
+	sandbox_release(&s);
+	return r;
+}
+
+/* The sandbox of this agent and first workspace, by whatever name. -ENOENT when there is none. */
+static int
+find_by_workspace(
+	const struct cli *c, const char *agent, const char *path, struct target *t, struct err *e)
+{
+	CLEAN_STRV struct strv names = {0};
+	int r = sandbox_names(&c->paths, &names, e);
+
+	for (size_t i = 0; r == 0 && i < names.n && t->name == NULL; i++) {
+		struct sandbox s = {0};
+
+		if (sandbox_load(&c->paths, names.v[i], &s, NULL) < 0)
+			continue;
+		if (strcmp(s.agent, agent) == 0 && same_workspace(&s, path)) {
+			t->name = xstrdup(s.name);
+			t->agent = xstrdup(s.agent);
+			t->exists = true;
+		}
+		sandbox_release(&s);
+	}
+	return r < 0 ? r : t->name != NULL ? 0 : -ENOENT;
+}
+
+static int
+pick_target(const struct cli *c, const struct args *a, struct target *t, struct err *e)
+{
+	const char *name = args_get(a, "name"), *word = a->nwords > 0 ? a->words[0] : NULL;
+	const char *path = a->nwords > 1 ? a->words[1] : ".";
+	struct err none;
+	int r;
+
+	if (word == NULL && name == NULL)
+		return usage_error(
+			e, "write: paddock run AGENT [WORKSPACE...] or paddock run SANDBOX");
+	if (name != NULL) {
+		r = use_existing(c, name, word, t, e);
+		if (r != -ENOENT || word == NULL)
+			return r;
+	} else if (agent_find(word) == NULL) {
+		char known[128];
+
+		agent_names(known, sizeof(known));
+		if (sandbox_name_check(word, &none) == 0 &&
+			(r = use_existing(c, word, NULL, t, e)) != -ENOENT)
+			return r;
+		return usage_error(e,
+			"no agent and no sandbox is called '%s': agents are %s; see paddock ls",
+			word, known);
+	} else {
+		r = find_by_workspace(c, word, path, t, e);
+		if (r != -ENOENT)
+			return r;
+	}
+	t->agent = xstrdup(word);
+	return 0;
+}
+
+static int
+make_target(struct cli *c, const struct args *a, struct target *t, struct ui *u, struct err *e)
+{
+	static const char *const here[] = {"."};
+	bool named = a->nwords > 1;
+
+	return make_sandbox(c, a, t->agent, args_get(a, "name"), named ? &a->words[1] : here,
+		named ? a->nwords - 1 : 1, u, &t->name, e);
+}
+
+static int
+run_agent(struct cli *c, const struct args *a, const struct target *t, struct err *e)
+{
+	const struct agent *agent = agent_find(t->agent);
+	bool tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	struct session_open open = {.op = SESSION_OP_EXEC, .tty = tty, .stdin_open = true};
+	struct terminal_options o = {.tty = tty,
+		.stdin_open = true,
+		.detach_keys = args_get(a, "detach-keys"),
+		.name = t->name,
+		.quiet = c->quiet};
+	int r = 0;
+
+	if (agent == NULL)
+		return err_set(e, EINVAL, "sandbox '%s' has an agent '%s' that this version lacks",
+			t->name, t->agent);
+	agent_command(agent, a->rest, a->nrest, &open.argv);
+	env_from_shell(&open.env);
+	r = env_from_args(a, &open.env, e);
+	if (r == 0)
+		r = terminal_session(c, t->name, &open, &o, e);
+	session_open_release(&open);
+	return r;
+}
+
+static int
+run_exec(struct cli *c, const struct args *a, struct err *e)
+{
+	struct target t = {0};
+	struct ui u;
+	int r = state_paths_init(&c->paths, e);
+
+	ui_init(&u, c);
+	if (r == 0)
+		r = pick_target(c, a, &t, e);
+	if (r == 0 && !t.exists)
+		r = make_target(c, a, &t, &u, e);
+	ui_finish(&u);
+	if (r == 0)
+		r = make_started(c, t.name, &u, e);
+	if (r == 0 && args_has(a, "detached"))
+		printf("%s\n", t.name);
+	else if (r == 0)
+		r = run_agent(c, a, &t, e);
+	target_release(&t);
+	return r;
+}
+
+static const struct option_def run_options[] = {
+	{"detached", 'd', NULL, "start it, print its name, run no agent"},
+	{"detach-keys", 0, "KEYS", "keys that detach (default: ctrl-p,ctrl-q)"},
+	{0},
+};
+
+const struct verb verb_run = {.name = "run",
+	.summary = "Run an agent in its own machine around your project",
+	.usage = "[OPTIONS] AGENT [WORKSPACE...] [-- ARGS...]  |  SANDBOX [-- ARGS...]",
+	.details =
+		"Makes the sandbox when there is none for this agent and workspace (default: the\n"
+		"current folder), else enters it again. ARGS that begin with '-' are appended to "
+		"the\n"
+		"agent's own, others replace its command.",
+	.options = run_options,
+	.shared = make_options,
+	.exec = run_exec};

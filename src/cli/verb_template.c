@@ -1,0 +1,151 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include <base/mem.h>
+#include <image/image.h>
+#include <supervisor/supervisor.h>
+
+#include "verbs.h"
+
+/* How many sandboxes stand on this image. */
+static size_t
+users_of(const struct cli *c, const char *id, struct strv *ret)
+{
+	CLEAN_STRV struct strv names = {0};
+
+	if (sandbox_names(&c->paths, &names, NULL) < 0)
+		return 0;
+	for (size_t i = 0; i < names.n; i++) {
+		struct sandbox s = {0};
+
+		if (sandbox_load(&c->paths, names.v[i], &s, NULL) < 0)
+			continue;
+		if (strcmp(s.image, id) == 0)
+			strv_add(ret, names.v[i]);
+		sandbox_release(&s);
+	}
+	return ret->n;
+}
+
+static int
+template_ls(struct cli *c, bool json, struct err *e)
+{
+	struct image_list l = {0};
+	json_t *all = json_array();
+	int r = image_list(c->paths.data, &l, e);
+
+	if (r == 0 && !json)
+		printf("%-24s  %-10s  %-16s  %s\n", "TEMPLATE", "SIZE", "CREATED", "SANDBOXES");
+	for (size_t i = 0; r == 0 && i < l.n; i++) {
+		CLEAN_STRV struct strv users = {0};
+		time_t t = (time_t)l.v[i].created;
+		char size[16], created[32] = "";
+		struct tm tm;
+
+		users_of(c, l.v[i].id, &users);
+		str_from_size(l.v[i].used_bytes, size);
+		if (localtime_r(&t, &tm) != NULL)
+			strftime(created, sizeof(created), "%Y-%m-%d %H:%M", &tm);
+		if (!json)
+			printf("%-24s  %-10s  %-16s  %zu\n", l.v[i].id, size, created, users.n);
+		json_array_append_new(
+			all, json_pack("{s:s,s:s,s:I,s:I,s:s,s:i}", "id", l.v[i].id, "name",
+				     l.v[i].name, "used_bytes", (json_int_t)l.v[i].used_bytes,
+				     "created", (json_int_t)l.v[i].created, "kernel",
+				     l.v[i].kernel_version, "sandboxes", (int)users.n));
+	}
+	if (r == 0 && json) {
+		json_dumpf(all, stdout, JSON_INDENT(2));
+		printf("\n");
+	}
+	json_decref(all);
+	image_list_release(&l);
+	return r;
+}
+
+static int
+template_rm(struct cli *c, const struct args *a, struct err *e)
+{
+	int r = 0;
+
+	if (a->nwords < 2)
+		return usage_error(e, "write: paddock template rm TEMPLATE [TEMPLATE...]");
+	for (size_t i = 1; i < a->nwords && r == 0; i++) {
+		CLEAN_STRV struct strv users = {0};
+
+		if (users_of(c, a->words[i], &users) > 0)
+			return err_set(e, EBUSY,
+				"template '%s' is the base of sandbox '%s': remove that first",
+				a->words[i], users.v[0]);
+		r = image_remove(c->paths.data, a->words[i], e);
+		if (r == 0)
+			printf("%s\n", a->words[i]);
+	}
+	return r;
+}
+
+static int
+template_build(struct cli *c, const struct args *a, struct err *e)
+{
+	CLEAN_FREE char *guest = supervisor_guest_binary(e);
+	const char *word = a->nwords > 1 ? a->words[1] : "shell";
+	const struct agent *agent = agent_find(word);
+	struct image img = {0};
+	char known[128];
+	struct ui u;
+	int r;
+
+	agent_names(known, sizeof(known));
+	if (guest == NULL)
+		return -ENOENT;
+	if (agent == NULL)
+		return usage_error(e, "no template for '%s': this version brings %s", word, known);
+	struct image_request q = {.data_dir = c->paths.data,
+		.name = agent->template,
+		.guest_bin = guest,
+		.uid = c->paths.uid == 0 ? 1000 : c->paths.uid,
+		.gid = c->paths.uid == 0 ? 1000 : c->paths.gid,
+		.rebuild = args_has(a, "force")};
+	ui_init(&u, c);
+	r = image_ensure(&q, &u.progress, &img, e);
+	ui_finish(&u);
+	if (r == 0)
+		printf("%s\n", img.id);
+	image_release(&img);
+	return r;
+}
+
+static int
+template_exec(struct cli *c, const struct args *a, struct err *e)
+{
+	const char *what = a->nwords > 0 ? a->words[0] : "";
+	int r = state_paths_init(&c->paths, e);
+
+	if (r < 0)
+		return r;
+	if (strcmp(what, "ls") == 0 || strcmp(what, "list") == 0)
+		return template_ls(c, args_has(a, "json"), e);
+	if (strcmp(what, "rm") == 0)
+		return template_rm(c, a, e);
+	if (strcmp(what, "build") == 0)
+		return template_build(c, a, e);
+	return usage_error(
+		e, "write: paddock template ls, template rm TEMPLATE or template build [AGENT]");
+}
+
+static const struct option_def template_options[] = {
+	{"force", 'f', NULL, "build: even when there is one"},
+	{"json", 0, NULL, "ls: as JSON"},
+	{"quiet", 'q', NULL, "no progress"},
+	{0},
+};
+
+const struct verb verb_template = {.name = "template",
+	.summary = "List, remove or build machine images",
+	.usage = "ls [--json] | rm TEMPLATE... | build [--force] [AGENT]",
+	.options = template_options,
+	.exec = template_exec};
