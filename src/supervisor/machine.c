@@ -124,12 +124,10 @@ plan_qemu_tree(const struct sup *s, const struct vmm_host *host, struct jail_con
 	size_t ndevices = s->accel == VMM_ACCEL_KVM ? 3 : 2;
 
 	for (size_t i = 0; i < host->folders.n; i++) {
-		jail_confine_add(c, JAIL_BIND, host->folders.v[i], host->folders.v[i], true);
-		c->mounts[c->nmounts - 1].exec = true;
+		jail_confine_add(c, JAIL_BIND, host->folders.v[i], host->folders.v[i], true)->exec = true;
 	}
 	for (size_t i = 0; i < ndevices; i++) {
-		jail_confine_add(c, JAIL_BIND, devices[i], devices[i], false);
-		c->mounts[c->nmounts - 1].dev = true;
+		jail_confine_add(c, JAIL_BIND, devices[i], devices[i], false)->dev = true;
 	}
 	jail_confine_add(c, JAIL_BIND, s->image.kernel, VMM_PATH_KERNEL, true);
 	jail_confine_add(c, JAIL_BIND, s->image.initramfs, VMM_PATH_INITRAMFS, true);
@@ -181,7 +179,7 @@ spawn_qemu(struct sup *s, struct cables *c, struct err *e)
 		.cpus = s->sandbox.cpus,
 		.memory_bytes = s->sandbox.memory_bytes,
 		.tsc_khz = vmm_tsc_khz(),
-		.mac = "02:70:61:64:64:02",
+		.mac = JAIL_GUEST_MAC,
 		.tap_fd = 3,
 		.link_fd = 4,
 		.fs_fd = 5,

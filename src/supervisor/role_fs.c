@@ -27,7 +27,8 @@ plan_stage(const struct role_config *c, struct jail_confine *plan)
 		qsort(c->workspaces, c->nworkspaces, sizeof(*c->workspaces), shorter_first);
 	for (size_t i = 0; i < c->nworkspaces; i++)
 		jail_confine_add(plan, JAIL_BIND, c->workspaces[i].path, c->workspaces[i].path,
-			c->workspaces[i].read_only);
+			c->workspaces[i].read_only)
+			->resolved = true;
 	plan->new_net = true;
 	plan->keep_dac = c->host_is_root;
 	plan->no_fork = true;

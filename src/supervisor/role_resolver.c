@@ -22,8 +22,7 @@ role_resolver_main(const struct role_config *c, struct err *e)
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
 		if (lstat(folders[i], &st) < 0)
 			continue;
-		jail_confine_add(&plan, JAIL_BIND, folders[i], folders[i], true);
-		plan.mounts[plan.nmounts - 1].exec = true;
+		jail_confine_add(&plan, JAIL_BIND, folders[i], folders[i], true)->exec = true;
 	}
 	r = jail_confine(&plan, e);
 	jail_confine_release(&plan);

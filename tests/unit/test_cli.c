@@ -1,0 +1,237 @@
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <base/io.h>
+#include <base/mem.h>
+
+#include "verbs.h"
+
+static int
+parse(const struct verb *v, struct args *a, struct err *e, int argc, const char *const *argv)
+{
+	struct cli c = {0};
+
+	return args_parse(v, &c, argc, (char *const *)argv, a, e);
+}
+
+static void
+test_run_words(void **state)
+{
+	const char *argv[] = {"--name", "web", "shell", "-eA=1", "/a", "--env", "B", "/b:ro", "-qd",
+		"--memory=2g", "--", "-c", "npm test", "--name", NULL};
+	struct args a = {0};
+	struct err e = {0};
+	CLEAN_STRV struct strv env = {0};
+
+	(void)state;
+	assert_int_equal(parse(&verb_run, &a, &e, 14, argv), 0);
+	assert_string_equal(args_get(&a, "name"), "web");
+	assert_string_equal(args_get(&a, "memory"), "2g");
+	assert_true(args_has(&a, "quiet") && args_has(&a, "detached"));
+	assert_int_equal(a.nwords, 3);
+	assert_string_equal(a.words[2], "/b:ro");
+	assert_int_equal(a.nrest, 3);
+	assert_string_equal(a.rest[1], "npm test");
+	args_all(&a, "env", &env);
+	assert_int_equal(env.n, 2);
+	assert_string_equal(env.v[1], "B");
+	args_release(&a);
+}
+
+/* Behind the sandbox's name nothing is ours: docker exec's grammar. */
+static void
+test_exec_words(void **state)
+{
+	const char *argv[] = {"-it", "-u", "root", "web", "ls", "-la", "--help", "--", "x", NULL};
+	const char *dashed[] = {"web", "--", "-prog", NULL};
+	struct args a = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(parse(&verb_exec, &a, &e, 9, argv), 0);
+	assert_true(args_has(&a, "tty") && args_has(&a, "interactive") && !args_has(&a, "help"));
+	assert_string_equal(args_get(&a, "user"), "root");
+	assert_int_equal(a.nrest, 5);
+	assert_string_equal(a.rest[1], "-la");
+	args_release(&a);
+	assert_int_equal(parse(&verb_exec, &a, &e, 3, dashed), 0);
+	assert_int_equal(a.nrest, 1);
+	assert_string_equal(a.rest[0], "-prog");
+	args_release(&a);
+}
+
+static void
+test_bad_options(void **state)
+{
+	static const char *const bad[][3] = {{"--nope", NULL}, {"-Z", NULL}, {"--name", NULL},
+		{"--quiet=1", NULL}, {"-e", NULL}};
+	struct args a = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		struct err e = {0};
+
+		assert_int_equal(parse(&verb_run, &a, &e, 1, bad[i]), -EINVAL);
+		assert_true(strlen(e.msg) > 10);
+	}
+}
+
+static void
+test_env(void **state)
+{
+	const char *argv[] = {"--env-file", "f", "-e", "A=last", "-e", "FROM_SHELL", "-e", "NOT_SET", NULL};
+	static const char file[] = "# note\n\nA=first\r\nexport B=two words\n  C=x=y\nFROM_SHELL\n";
+	char dir[] = "/tmp/paddock-env-XXXXXX";
+	CLEAN_STRV struct strv env = {0};
+	struct args a = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(io_write_file_atomic(AT_FDCWD, "f", file, strlen(file), 0600, &e), 0);
+	setenv("FROM_SHELL", "here", 1);
+	unsetenv("NOT_SET");
+	assert_int_equal(parse(&verb_run, &a, &e, 8, argv), 0);
+	assert_int_equal(env_from_args(&a, &env, &e), 0);
+	assert_string_equal(strv_getenv(&env, "A"), "last");
+	assert_string_equal(strv_getenv(&env, "B"), "two words");
+	assert_string_equal(strv_getenv(&env, "C"), "x=y");
+	assert_string_equal(strv_getenv(&env, "FROM_SHELL"), "here");
+	assert_null(strv_getenv(&env, "NOT_SET"));
+	assert_int_equal(env.n, 4);
+	args_release(&a);
+	assert_int_equal(io_write_file_atomic(AT_FDCWD, "f", "A=1\n=x\n", 7, 0600, &e), 0);
+	assert_int_equal(parse(&verb_run, &a, &e, 2, argv), 0);
+	assert_int_equal(env_from_args(&a, &env, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "line 2"));
+	args_release(&a);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(io_remove_tree(AT_FDCWD, dir, &e), 0);
+}
+
+static void
+test_workspaces(void **state)
+{
+	char dir[] = "/tmp/paddock-ws-XXXXXX", real[PATH_MAX];
+	struct sandbox s = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(mkdir("proj", 0755) + mkdir("odd:ro", 0755) + symlink("proj", "link"), 0);
+	assert_int_equal(io_write_file_atomic(AT_FDCWD, "file", "x", 1, 0600, &e), 0);
+	assert_non_null(realpath("proj", real));
+	assert_int_equal(workspace_add(&s, "file", &e), -ENOTDIR); /* not as the first one */
+	assert_int_equal(workspace_add(&s, "link", &e), 0);
+	assert_string_equal(s.workspaces[0].path, real); /* symlinks are resolved */
+	assert_false(s.workspaces[0].read_only);
+	assert_int_equal(workspace_add(&s, "proj:ro", &e), -EINVAL); /* twice */
+	assert_int_equal(workspace_add(&s, "odd:ro", &e), 0); /* a folder of just that name */
+	assert_false(s.workspaces[1].read_only);
+	assert_int_equal(workspace_add(&s, "file:readonly", &e), 0);
+	assert_true(s.workspaces[2].read_only && s.workspaces[2].is_file);
+	setenv("HOME", dir, 1);
+	assert_int_equal(mkdir("other", 0755), 0);
+	assert_int_equal(workspace_add(&s, "~/other:ro", &e), 0);
+	assert_true(s.workspaces[3].read_only);
+	assert_int_equal(workspace_add(&s, "missing", &e), -ENOENT); /* nobody to ask */
+	assert_non_null(strstr(e.msg, "mkdir"));
+	assert_int_equal(workspace_add(&s, "/", &e), -EINVAL);
+	assert_int_equal(workspace_add(&s, "/usr", &e), -EINVAL);
+	assert_int_equal(workspace_add(&s, "/etc/ssl", &e), -EINVAL);
+	assert_int_equal(s.nworkspaces, 4);
+	sandbox_release(&s);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(io_remove_tree(AT_FDCWD, dir, &e), 0);
+}
+
+static void
+test_agent_words(void **state)
+{
+	const struct agent *a = agent_find("shell");
+	char *dash[] = {(char *)"-c", (char *)"true", NULL}, *word[] = {(char *)"htop", NULL};
+	CLEAN_STRV struct strv none = {0}, appended = {0}, replaced = {0};
+
+	(void)state;
+	assert_null(agent_find("nobody"));
+	agent_command(a, NULL, 0, &none);
+	assert_int_equal(none.n, 2);
+	agent_command(a, dash, 2, &appended);
+	assert_int_equal(appended.n, 4);
+	assert_string_equal(appended.v[2], "-c");
+	agent_command(a, word, 1, &replaced);
+	assert_int_equal(replaced.n, 1);
+	assert_string_equal(replaced.v[0], "htop");
+}
+
+static void
+test_detach_keys(void **state)
+{
+	static const char *const bad[] = {"ctrl-", "ctrl-1", "ab", "ctrl-aa", "a,,b", "a,b,c,d,e,f,g,h,i"};
+	unsigned char k[8];
+	struct err e = {0};
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(terminal_detach_keys_parse("ctrl-p,ctrl-q", k, &n, &e), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(k[0], 0x10);
+	assert_int_equal(k[1], 0x11);
+	assert_int_equal(terminal_detach_keys_parse("ctrl-\\,x", k, &n, &e), 0);
+	assert_int_equal(k[0], 0x1c);
+	assert_int_equal(k[1], 'x');
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(terminal_detach_keys_parse(bad[i], k, &n, &e), -EINVAL);
+}
+
+/* Every verb tells what it is for; no two options of one verb share a name or a letter. */
+static void
+test_tables(void **state)
+{
+	(void)state;
+	for (size_t i = 0; verbs[i] != NULL; i++) {
+		const struct option_def *tables[] = {verbs[i]->options, verbs[i]->shared, global_options};
+		bool letters[256] = {false};
+
+		assert_non_null(verbs[i]->summary);
+		assert_non_null(verbs[i]->usage);
+		assert_non_null(verbs[i]->exec);
+		for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+			for (const struct option_def *d = tables[t]; d != NULL && d->name != NULL; d++) {
+				assert_non_null(d->help);
+				assert_false(d->letter != 0 && letters[(unsigned char)d->letter]);
+				letters[(unsigned char)d->letter] = true;
+			}
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_run_words),
+		cmocka_unit_test(test_exec_words),
+		cmocka_unit_test(test_bad_options),
+		cmocka_unit_test(test_env),
+		cmocka_unit_test(test_workspaces),
+		cmocka_unit_test(test_agent_words),
+		cmocka_unit_test(test_detach_keys),
+		cmocka_unit_test(test_tables),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
