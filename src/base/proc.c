@@ -240,7 +240,7 @@ proc_run(char *const *argv, uint64_t timeout_ms, struct buf *out, struct err *e)
 	CLEAN_BUF struct buf errs = BUF_INIT;
 	CLEAN_BUF struct buf dropped = BUF_INIT;
 	uint64_t deadline = deadline_in_ms(timeout_ms);
-	int o[2], s[2], r, code;
+	int o[2], s[2], r, code = 0;
 	CLEAN_CLOSE int pidfd = -1, or = -1, sr = -1;
 	pid_t pid;
 	char tail[160];

@@ -46,10 +46,69 @@ help_verb(const struct verb *v)
 	print_options(global_options);
 }
 
+/* mdoc(7): a line may not begin with a control character, a backslash starts an escape. */
+static void
+mdoc_text(const char *text)
+{
+	for (bool start = true; *text != '\0'; text++) {
+		if (start && (*text == '.' || *text == '\''))
+			printf("\\&");
+		if (*text == '\\')
+			printf("\\e");
+		else
+			putchar(*text);
+		start = *text == '\n';
+	}
+	putchar('\n');
+}
+
+static void
+mdoc_options(const struct option_def *d)
+{
+	for (; d != NULL && d->name != NULL; d++) {
+		printf(".It ");
+		if (d->letter != 0)
+			printf("Fl %c%s%s , ", d->letter, d->arg != NULL ? " Ar " : "",
+				d->arg != NULL ? d->arg : "");
+		printf("Fl \\-%s%s%s\n", d->name, d->arg != NULL ? " Ar " : "",
+			d->arg != NULL ? d->arg : "");
+		mdoc_text(d->help);
+	}
+}
+
+/* The COMMANDS section of paddock(1). */
+static void
+mdoc_commands(void)
+{
+	for (size_t i = 0; verbs[i] != NULL; i++) {
+		const struct verb *v = verbs[i];
+
+		if (v->hidden)
+			continue;
+		printf(".Ss paddock %s\n.Bd -ragged -offset indent\n.Nm\n.Cm %s\n", v->name, v->name);
+		mdoc_text(v->usage);
+		printf(".Ed\n.Pp\n%s.\n", v->summary);
+		if (v->alias != NULL)
+			printf("Alias: %s.\n", v->alias);
+		if (v->details != NULL)
+			mdoc_text(v->details);
+		if (v->options == NULL && v->shared == NULL)
+			continue;
+		printf(".Bl -tag -width indent\n");
+		mdoc_options(v->options);
+		mdoc_options(v->shared);
+		printf(".El\n");
+	}
+}
+
 static int
 help_exec(struct cli *c, const struct args *a, struct err *e)
 {
 	(void)c;
+	if (args_has(a, "mdoc")) {
+		mdoc_commands();
+		return 0;
+	}
 	if (a->nwords == 0) {
 		help_all();
 		return 0;
