@@ -74,6 +74,11 @@ spawn(struct sup *s, struct proc_spec *spec, int slot, const char *role, struct 
 	pid_t pid;
 	int pidfd, r;
 
+	/*
+	 * Every process of the sandbox holds its lock (one open file description): after a kill -9
+	 * of the supervisor nobody starts the disk's next QEMU before the last one is really gone.
+	 */
+	spec->fds[spec->nfds++] = s->lock_fd;
 	spec->die_with_parent = true;
 	r = proc_spawn(spec, &pid, &pidfd, e);
 	return r < 0 ? err_prefix(e, "%s", role) : watch(s, slot, role, pid, pidfd);
