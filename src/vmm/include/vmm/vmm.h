@@ -16,8 +16,13 @@ enum vmm_accel { VMM_ACCEL_AUTO, VMM_ACCEL_KVM, VMM_ACCEL_TCG };
 /* Fixed places in QEMU's tree. */
 #define VMM_PATH_KERNEL    "/vm/kernel"
 #define VMM_PATH_INITRAMFS "/vm/initramfs"
-#define VMM_PATH_BASE      "/vm/base"    /* the template's disk: raw, read-only */
-#define VMM_PATH_DISK      "/vm/disk"    /* the overlay: qcow2 */
+#define VMM_PATH_BASE      "/vm/base" /* the template's disk: raw, read-only */
+#define VMM_PATH_DISK      "/vm/disk" /* the overlay: qcow2 */
+
+/* What a machine may have. */
+#define VMM_CPUS_MAX   64
+#define VMM_MEMORY_MIN (256ull << 20)
+#define VMM_MEMORY_MAX (1024ull << 30)
 
 struct vmm_machine {
 	enum vmm_accel accel; /* KVM or TCG */
@@ -38,8 +43,14 @@ int vmm_plan(const struct vmm_machine *m, const char *qemu, struct strv *ret_arg
  * (the device file alone proves nothing), else TCG; *ret_note (caller frees, may become NULL) is
  * the one line to show when it is TCG, with the reason. want KVM: an error that names the cause.
  */
-int vmm_accel_choose(
-	enum vmm_accel want, enum vmm_accel *ret, char **ret_note, struct err *e);
+int vmm_accel_choose(enum vmm_accel want, enum vmm_accel *ret, char **ret_note, struct err *e);
+/* The same with its places named, for tests. */
+struct vmm_accel_probe {
+	const char *kvm;     /* "/dev/kvm" */
+	const char *cpuinfo; /* "/proc/cpuinfo" */
+};
+int vmm_accel_choose_from(const struct vmm_accel_probe *p, enum vmm_accel want, enum vmm_accel *ret,
+	char **ret_note, struct err *e);
 int vmm_accel_parse(const char *word, enum vmm_accel *ret); /* "auto|kvm|tcg"; -EINVAL */
 const char *vmm_accel_name(enum vmm_accel a);
 

@@ -1,0 +1,68 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/mem.h>
+#include <base/proc.h>
+#include <vmm/vmm.h>
+
+#define CREATE_TIMEOUT_MS 60000
+
+/*
+ * An overlay smaller than its base would cut the file system off.
+ * The paths go to qemu-img behind "file:", so that no colon in them reads as a protocol.
+ */
+static int
+check_base(const char *base, uint64_t size, struct err *e)
+{
+	struct stat st;
+
+	if (stat(base, &st) < 0)
+		return err_sys(e, errno, "disk: template '%s'", base);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "disk: template '%s' is not a file", base);
+	if ((uint64_t)st.st_size > size) {
+		char has[16], wants[16];
+
+		str_from_size((uint64_t)st.st_size, has);
+		str_from_size(size, wants);
+		return err_set(e, ERANGE, "disk: %s is less than the template's %s", wants, has);
+	}
+	return 0;
+}
+
+int
+vmm_disk_create(const char *path, const char *base, uint64_t size, struct err *e)
+{
+	static const char *const options[] = {"create", "-q", "-f", "qcow2", "-F", "raw", "-b"};
+	CLEAN_STRV struct strv argv = {0};
+	CLEAN_FREE char *tool = proc_find("qemu-img");
+	CLEAN_FREE char *bytes = xasprintf("%llu", (unsigned long long)size);
+	CLEAN_FREE char *target = xasprintf("file:%s", path);
+	CLEAN_FREE char *backing = xasprintf("file:%s", base);
+	int r;
+
+	if (path[0] != '/' || base[0] != '/')
+		return err_set(e, EINVAL, "disk: '%s' on '%s': not absolute", path, base);
+	if (tool == NULL)
+		return err_set(e, ENOENT,
+			"qemu-img was not found in PATH (install it: sudo apt-get install "
+			"qemu-utils)");
+	r = check_base(base, size, e);
+	if (r < 0)
+		return r;
+	strv_add(&argv, tool);
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		strv_add(&argv, options[i]);
+	strv_add(&argv, backing);
+	strv_add(&argv, target);
+	strv_add(&argv, bytes);
+	r = proc_run(argv.v, CREATE_TIMEOUT_MS, NULL, e);
+	if (r < 0) {
+		unlink(path);
+		return err_prefix(e, "disk: create '%s'", path);
+	}
+	return 0;
+}
