@@ -10,10 +10,7 @@
 
 #define CREATE_TIMEOUT_MS 60000
 
-/*
- * An overlay smaller than its base would cut the file system off.
- * The paths go to qemu-img behind "file:", so that no colon in them reads as a protocol.
- */
+/* An overlay smaller than its base would cut the file system off. */
 static int
 check_base(const char *base, uint64_t size, struct err *e)
 {
@@ -40,10 +37,9 @@ vmm_disk_create(const char *path, const char *base, uint64_t size, struct err *e
 	CLEAN_STRV struct strv argv = {0};
 	CLEAN_FREE char *tool = proc_find("qemu-img");
 	CLEAN_FREE char *bytes = xasprintf("%llu", (unsigned long long)size);
-	CLEAN_FREE char *target = xasprintf("file:%s", path);
-	CLEAN_FREE char *backing = xasprintf("file:%s", base);
 	int r;
 
+	/* Absolute also because a colon in such a path cannot read as a protocol's. */
 	if (path[0] != '/' || base[0] != '/')
 		return err_set(e, EINVAL, "disk: '%s' on '%s': not absolute", path, base);
 	if (tool == NULL)
@@ -56,8 +52,8 @@ vmm_disk_create(const char *path, const char *base, uint64_t size, struct err *e
 	strv_add(&argv, tool);
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
 		strv_add(&argv, options[i]);
-	strv_add(&argv, backing);
-	strv_add(&argv, target);
+	strv_add(&argv, base);
+	strv_add(&argv, path);
 	strv_add(&argv, bytes);
 	r = proc_run(argv.v, CREATE_TIMEOUT_MS, NULL, e);
 	if (r < 0) {
