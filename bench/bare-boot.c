@@ -1,0 +1,77 @@
+/*
+ * bare-boot KERNEL INITRAMFS CPUS MEMORY: becomes QEMU with the very machine, CPU and kernel command
+ * line of a sandbox (from vmm_plan) but without disk, network, ports and jail; console on stdout.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/str.h>
+#include <vmm/vmm.h>
+
+static bool
+is_device(const char *option)
+{
+	static const char *const dropped[] = {"-blockdev", "-device", "-netdev", "-chardev", "-object",
+		"-mon", "-serial", "-sandbox", "-global"};
+
+	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
+		if (strcmp(option, dropped[i]) == 0)
+			return true;
+	return false;
+}
+
+static void
+strip(const struct strv *all, char **paths, struct strv *ret)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		const char *word = all->v[i];
+
+		if (is_device(word)) {
+			i++;
+			continue;
+		}
+		strv_add(ret, word);
+		if (strcmp(word, "-kernel") == 0)
+			strv_add(ret, paths[0]), i++;
+		else if (strcmp(word, "-initrd") == 0)
+			strv_add(ret, paths[1]), i++;
+	}
+	strv_add(ret, "-serial");
+	strv_add(ret, "stdio");
+}
+
+int
+main(int argc, char **argv)
+{
+	CLEAN_STRV struct strv all = {0}, bare = {0};
+	struct vmm_machine m = {.tsc_khz = vmm_tsc_khz(),
+		.mac = "02:00:00:00:00:01",
+		.tap_fd = 3,
+		.link_fd = 4,
+		.fs_fd = 5,
+		.console_fd = 6,
+		.qmp_fd = 7};
+	struct vmm_host host = {0};
+	struct err e = {0};
+	char *note = NULL;
+	uint64_t cpus;
+
+	if (argc != 5 || str_to_u64(argv[3], 1, 64, &cpus) < 0 ||
+		str_to_size(argv[4], &m.memory_bytes) < 0) {
+		fprintf(stderr, "usage: bare-boot KERNEL INITRAMFS CPUS MEMORY\n");
+		return 2;
+	}
+	m.cpus = (unsigned)cpus;
+	if (vmm_accel_choose(VMM_ACCEL_AUTO, &m.accel, &note, &e) < 0 || vmm_host_find(&host, &e) < 0 ||
+		vmm_plan(&m, host.qemu, &all, &e) < 0) {
+		fprintf(stderr, "bare-boot: %s\n", e.msg);
+		return 1;
+	}
+	strip(&all, &argv[1], &bare);
+	execv(host.qemu, bare.v);
+	fprintf(stderr, "bare-boot: %s: %s\n", host.qemu, strerror(errno));
+	return 1;
+}
