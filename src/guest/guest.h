@@ -11,6 +11,7 @@ struct guest {
 	struct identity identity; /* zero until told */
 	bool has_identity;
 	bool shutting_down;
+	struct sessions *sessions; /* of guest_server_start */
 };
 
 /* boot.c: as PID 1 in the initramfs: modules, root file system, switch to it, basic mounts. */
@@ -24,7 +25,7 @@ int guest_docker_listen(struct guest *g, struct err *e);
 /* pump.c: mounts the workspaces' FUSE file system at mountpoint and pumps it through the port; its
  * threads live until power-off. */
 int guest_pump_start(int port_fd, const char *mountpoint, struct err *e);
-/* server.c: the link's HTTP/2 server on the port; sessions by session.c. */
+/* session.c: sessions, on the link's HTTP/2 server (server.c), on the port (the caller's). */
 int guest_server_start(struct guest *g, int port_fd, struct err *e);
 /* base environment of every session, users and groups: users.c */
 struct guest_user {

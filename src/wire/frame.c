@@ -16,7 +16,7 @@ frame_put(struct buf *b, uint8_t type, const void *p, size_t n)
 }
 
 int
-frame_peek(const struct buf *in, struct frame *ret)
+frame_peek_max(const struct buf *in, size_t max, struct frame *ret)
 {
 	uint32_t n;
 
@@ -24,7 +24,7 @@ frame_peek(const struct buf *in, struct frame *ret)
 		return 0;
 	memcpy(&n, in->data + 1, sizeof(n));
 	n = be32toh(n);
-	if (n > FRAME_MAX)
+	if (n > max)
 		return -EMSGSIZE;
 	if (in->len - FRAME_HEAD < n)
 		return 0;
@@ -32,4 +32,10 @@ frame_peek(const struct buf *in, struct frame *ret)
 	ret->p = in->data + FRAME_HEAD;
 	ret->n = n;
 	return 1;
+}
+
+int
+frame_peek(const struct buf *in, struct frame *ret)
+{
+	return frame_peek_max(in, FRAME_MAX, ret);
 }

@@ -27,3 +27,5 @@ struct frame {
  * bytes", -EMSGSIZE for a length over FRAME_MAX (the stream is unusable from there).
  */
 int frame_peek(const struct buf *in, struct frame *ret);
+/* As frame_peek, with a limit of the caller's that is at most FRAME_MAX. */
+int frame_peek_max(const struct buf *in, size_t max, struct frame *ret);

@@ -1,0 +1,375 @@
+/*
+ * How this works: a poll(2) loop. Every round, what to wait for follows from the state alone: the
+ * line is read unless the guest has us choke on answers, written while something waits; a client's
+ * socket is read while its stream's buffer has room, written while bytes from the guest wait.
+ *
+ *   client's socket                          stream
+ *   end of file (its end half-closed)        END_STREAM behind what it wrote
+ *   hung up, or takes no more bytes          what it wrote is still delivered, then RST_STREAM;
+ *                                            after GONE_MS in any case
+ *   closed, after all bytes were written     <- END_STREAM or RST_STREAM of the guest
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/clock.h>
+#include <base/io.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <link/link.h>
+#include <wire/line.h>
+
+#include "mux.h"
+
+#define LINE_OUT_MAX (128 * 1024)
+#define READ_MAX     (64 * 1024)
+/* A client that has gone: how long its last bytes may take to the guest. */
+#define GONE_MS 2000
+/* The guest must accept a stream within this time. */
+#define ANSWER_MS 30000
+/* After the line's end: how long clients may take to read what came before it. */
+#define FLUSH_MS 1000
+
+struct conn {
+	int fd;
+	struct mux_stream *stream;
+	bool eof;             /* nothing more to read from the client */
+	bool gone;            /* the client will not read any more */
+	uint64_t deadline_ms; /* of the answer, then of a gone client's last bytes; 0: none */
+	struct conn *next;
+	size_t slot; /* in polls, this round; 0: not there */
+};
+
+struct link {
+	int line, control;
+	struct mux *mux;
+	struct buf out; /* to the line */
+	struct conn *conns;
+	size_t nconns;
+	bool told_up;
+	struct pollfd polls[2 + LINE_STREAMS_MAX];
+	size_t npolls;
+};
+
+enum { POLL_CONTROL, POLL_LINE, POLL_CONNS };
+
+static void
+conn_free(struct link *l, struct conn *c)
+{
+	for (struct conn **p = &l->conns; *p != NULL; p = &(*p)->next) {
+		if (*p == c) {
+			*p = c->next;
+			break;
+		}
+	}
+	l->nconns--;
+	mux_stream_free(c->stream);
+	close(c->fd);
+	free(c);
+}
+
+static void
+conn_add(struct link *l, int fd)
+{
+	struct conn *c;
+	struct mux_stream *s = NULL;
+
+	if (l->nconns < LINE_STREAMS_MAX && io_set_nonblock(fd, true) == 0)
+		s = mux_stream_new(l->mux);
+	if (s == NULL) {
+		log_warn("link: one session too many");
+		close(fd);
+		return;
+	}
+	c = xcalloc(1, sizeof(*c));
+	*c = (struct conn){.fd = fd, .stream = s, .next = l->conns};
+	c->deadline_ms = deadline_in_ms(ANSWER_MS);
+	l->conns = c;
+	l->nconns++;
+}
+
+static void
+conn_gone(struct conn *c)
+{
+	if (c->gone)
+		return;
+	c->gone = true;
+	c->deadline_ms = deadline_in_ms(GONE_MS);
+	mux_stream_discard(c->stream);
+}
+
+static bool
+conn_wants_read(const struct conn *c)
+{
+	return !c->eof && !c->stream->closed && c->stream->up.len < MUX_UP_MAX;
+}
+
+static void
+conn_read(struct conn *c)
+{
+	struct mux_stream *s = c->stream;
+	ssize_t n;
+
+	while (conn_wants_read(c)) {
+		n = buf_read_fd(&s->up, c->fd, MUX_UP_MAX - s->up.len);
+		if (n == -EAGAIN)
+			break;
+		if (n <= 0) {
+			c->eof = true;
+			/* A gone client's stream is reset, not half-closed: it has no one to
+			 * answer. */
+			if (!c->gone && n == 0)
+				s->up_end = true;
+			else
+				conn_gone(c);
+		}
+	}
+	mux_stream_resume(s);
+}
+
+static void
+conn_write(struct conn *c)
+{
+	struct mux_stream *s = c->stream;
+	size_t before = s->down.len;
+	ssize_t n;
+
+	if (before == 0 || c->gone)
+		return;
+	n = send(c->fd, s->down.data, before, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n > 0)
+		mux_stream_passed(s, (size_t)n);
+	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		conn_gone(c);
+}
+
+static void
+conn_polled(struct conn *c, short revents)
+{
+	/* Both directions are closed: whatever it had written is still there to be read. */
+	if (revents & (POLLHUP | POLLERR))
+		conn_gone(c);
+	if (revents & (POLLIN | POLLHUP | POLLERR))
+		conn_read(c);
+}
+
+static bool
+conn_is_done(const struct conn *c)
+{
+	const struct mux_stream *s = c->stream;
+
+	if (c->deadline_ms != 0 && deadline_left_ms(c->deadline_ms) == 0 &&
+		(c->gone || !s->answered))
+		return true;
+	if (c->gone && (s->closed || (c->eof && s->up.len == 0)))
+		return true;
+	return s->down_end && s->down.len == 0;
+}
+
+static int
+take_session(struct link *l)
+{
+	uint8_t msg;
+	size_t nfds = 0;
+	int fd = -1;
+	ssize_t n = io_recv_fds(l->control, &msg, 1, &fd, 1, &nfds);
+
+	if (n == -EAGAIN)
+		return 1;
+	if (n <= 0)
+		return 0; /* the supervisor has gone, or hangs up */
+	if (nfds == 1 && msg == LINK_SESSION)
+		conn_add(l, fd);
+	else if (nfds == 1)
+		close(fd);
+	return 1;
+}
+
+static void
+tell(struct link *l, char msg)
+{
+	if (send(l->control, &msg, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_warn("link: control: %s", strerror(errno));
+}
+
+static int
+read_line(struct link *l, struct err *e)
+{
+	CLEAN_BUF struct buf in = BUF_INIT;
+	ssize_t n = buf_read_fd(&in, l->line, READ_MAX);
+	int r;
+
+	if (n == -EAGAIN)
+		return 0;
+	if (n == 0)
+		return err_set(e, EPIPE, "the machine closed the line");
+	if (n < 0)
+		return err_sys(e, (int)-n, "the line");
+	r = mux_feed(l->mux, in.data, in.len, e);
+	if (r == 0 && !l->told_up && mux_is_up(l->mux)) {
+		l->told_up = true;
+		tell(l, LINK_UP);
+	}
+	return r;
+}
+
+static int
+write_line(struct link *l, struct err *e)
+{
+	ssize_t n;
+
+	for (;;) {
+		int r = mux_pull(l->mux, &l->out, LINE_OUT_MAX, e);
+
+		if (r < 0 || l->out.len == 0)
+			return r;
+		n = buf_write_fd(&l->out, l->line);
+		if (n == -EAGAIN)
+			return 0;
+		if (n < 0)
+			return err_sys(e, (int)-n, "the line");
+	}
+}
+
+/* What to wait for, from the state alone. */
+static void
+set_polls(struct link *l)
+{
+	l->polls[POLL_CONTROL] = (struct pollfd){.fd = l->control, .events = POLLIN};
+	l->polls[POLL_LINE] = (struct pollfd){.fd = l->line};
+	if (!mux_is_choked(l->mux))
+		l->polls[POLL_LINE].events |= POLLIN;
+	if (l->out.len > 0)
+		l->polls[POLL_LINE].events |= POLLOUT;
+	l->npolls = POLL_CONNS;
+	for (struct conn *c = l->conns; c != NULL; c = c->next) {
+		c->slot = 0;
+		if (c->gone) /* its hang-up is known and would come for ever */
+			continue;
+		c->slot = l->npolls;
+		l->polls[l->npolls++] = (struct pollfd){.fd = c->fd,
+			.events = (short)((conn_wants_read(c) ? POLLIN : 0) |
+					  (c->stream->down.len > 0 ? POLLOUT : 0))};
+	}
+}
+
+static int
+wait_ms(const struct link *l)
+{
+	int ms = -1;
+
+	for (const struct conn *c = l->conns; c != NULL; c = c->next) {
+		int left;
+
+		if (c->deadline_ms == 0 || (!c->gone && c->stream->answered))
+			continue;
+		left = deadline_left_ms(c->deadline_ms);
+		if (ms < 0 || left < ms)
+			ms = left;
+	}
+	return ms;
+}
+
+static void
+serve_conns(struct link *l)
+{
+	struct conn *next;
+
+	for (struct conn *c = l->conns; c != NULL; c = next) {
+		next = c->next;
+		if (c->slot != 0)
+			conn_polled(c, l->polls[c->slot].revents);
+		else
+			conn_read(c);
+		conn_write(c);
+		if (conn_is_done(c))
+			conn_free(l, c);
+	}
+}
+
+/* One round: 1 to go on, 0 at the end of control, -errno for a broken line. */
+static int
+round_once(struct link *l, struct err *e)
+{
+	int r;
+
+	set_polls(l);
+	r = poll(l->polls, l->npolls, wait_ms(l));
+	if (r < 0 && errno != EINTR)
+		return err_sys(e, errno, "poll");
+	if (r < 0)
+		return 1;
+	if (l->polls[POLL_LINE].revents & (POLLIN | POLLHUP | POLLERR)) {
+		r = read_line(l, e);
+		if (r < 0)
+			return r;
+	}
+	serve_conns(l);
+	if (l->polls[POLL_CONTROL].revents != 0 && take_session(l) == 0)
+		return 0;
+	r = write_line(l, e);
+	return r < 0 ? r : 1;
+}
+
+/* The line is lost; what came over it still goes to the clients that read. */
+static void
+flush_conns(struct link *l)
+{
+	uint64_t deadline = deadline_in_ms(FLUSH_MS);
+
+	for (;;) {
+		struct conn *next;
+
+		for (struct conn *c = l->conns; c != NULL; c = next) {
+			next = c->next;
+			conn_write(c);
+			if (c->gone || c->stream->down.len == 0)
+				conn_free(l, c);
+		}
+		if (l->conns == NULL || deadline_left_ms(deadline) == 0)
+			return;
+		l->npolls = 0;
+		for (struct conn *c = l->conns; c != NULL; c = c->next)
+			l->polls[l->npolls++] = (struct pollfd){.fd = c->fd, .events = POLLOUT};
+		poll(l->polls, l->npolls, deadline_left_ms(deadline));
+	}
+}
+
+int
+link_serve(const struct link_options *o, struct err *e)
+{
+	struct link *l = xcalloc(1, sizeof(*l));
+	int r = io_set_nonblock(o->line_fd, true);
+
+	if (r == 0)
+		r = io_set_nonblock(o->control_fd, true);
+	if (r < 0) {
+		free(l);
+		return err_sys(e, -r, "link");
+	}
+	signal(SIGPIPE, SIG_IGN);
+	l->line = o->line_fd;
+	l->control = o->control_fd;
+	l->mux = mux_new();
+	r = write_line(l, e);
+	if (r == 0)
+		do
+			r = round_once(l, e);
+		while (r > 0);
+	if (r < 0) {
+		flush_conns(l);
+		tell(l, LINK_DOWN);
+	}
+	while (l->conns != NULL)
+		conn_free(l, l->conns);
+	mux_free(l->mux);
+	buf_release(&l->out);
+	free(l);
+	return r;
+}
