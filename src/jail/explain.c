@@ -70,9 +70,10 @@ explain_limit(int code, const char *what, const struct jail_facts *f, struct err
 				"user.max_%s_namespaces=15000",
 				what, limits[i].name, limits[i].name);
 	return err_set(e, code,
-		"%s: a limit on namespaces is reached (user.max_user_namespaces is %ld, "
-		"max_net_namespaces %ld). Stop other sandboxes or raise it with sudo sysctl",
-		what, f->max_user, f->max_net);
+		"%s: a limit on namespaces is reached (user.max_user_namespaces is %ld). Stop "
+		"other "
+		"sandboxes, or raise the user.max_*_namespaces with sysctl",
+		what, f->max_user);
 }
 
 static int
@@ -80,15 +81,14 @@ explain_denied(int code, const char *what, const struct jail_facts *f, struct er
 {
 	if (!f->privileged && f->userns_clone == 0)
 		return err_set(e, code,
-			"%s: user namespaces are kept from ordinary users "
-			"(kernel.unprivileged_userns_clone is 0). Run: sudo sysctl "
+			"%s: this host keeps user namespaces from ordinary users. Run: sudo sysctl "
 			"kernel.unprivileged_userns_clone=1",
 			what);
 	if (!f->privileged && f->apparmor_userns > 0)
 		return err_set(e, code,
-			"%s: AppArmor keeps user namespaces from programs without a profile, as "
-			"Ubuntu "
-			"does. Install paddock's (data/apparmor/README.md), or: sudo sysctl "
+			"%s: AppArmor (Ubuntu) keeps user namespaces from paddock. Load the "
+			"profile "
+			"data/apparmor/paddock, or run: sudo sysctl "
 			"kernel.apparmor_restrict_unprivileged_userns=0",
 			what);
 	if (f->container)

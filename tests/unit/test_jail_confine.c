@@ -632,8 +632,8 @@ body_exec_inside(void *arg)
 {
 	static const char *const folders[] = {"/usr", "/lib", "/lib64", "/bin"};
 	char *const argv[] = {"sh", "-c",
-		"test -e /usr/bin && ! test -e /etc && ! test -e /tmp && "
-		"exec 2>&1 >/dev/null; ! (echo > /usr/x) && ! mount -t tmpfs x /usr && exit 42",
+		"exec 2>&-; test -e /usr/bin && ! test -e /etc && ! test -e /tmp && "
+		"! (echo > /usr/x) && ! mount -t tmpfs x /usr && exit 42",
 		NULL};
 	struct jail_confine c = {.new_net = true, .syscalls = JAIL_SYSCALLS_QEMU};
 	struct err e = {0};
