@@ -1,0 +1,141 @@
+#include <errno.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/log.h>
+
+#include "dial.h"
+#include "server.h"
+
+static void
+on_alive(void *arg, int events)
+{
+	struct net *net = arg;
+	char bytes[64];
+	ssize_t n = read(net->o->alive_fd, bytes, sizeof(bytes));
+
+	(void)events;
+	/* Nothing is ever said on it; its end is the message. */
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		uv_stop(&net->loop);
+}
+
+static void
+on_resolver_lost(void *arg)
+{
+	struct net *net = arg;
+
+	net->resolver_lost = true;
+	uv_stop(&net->loop);
+}
+
+static int
+watch_all(struct net *net, struct err *e)
+{
+	const struct net_options *o = net->o;
+
+	net->listener = watch_new(&net->loop, o->tcp_fd, listener_on_readable, net);
+	net->dns = watch_new(&net->loop, o->dns_fd, dns_udp_on_readable, net);
+	net->alive = watch_new(&net->loop, o->alive_fd, on_alive, net);
+	net->resolve = resolve_new(
+		&net->loop, o->resolver_fd, net->hooks.resolve_limit_ms, on_resolver_lost, net);
+	if (net->listener == NULL || net->dns == NULL || net->alive == NULL || net->resolve == NULL)
+		return err_set(e, EINVAL, "net: a descriptor cannot be watched");
+	watch_events(net->listener, UV_READABLE);
+	watch_events(net->dns, UV_READABLE);
+	watch_events(net->alive, UV_READABLE);
+	return 0;
+}
+
+static void
+close_all(struct net *net)
+{
+	struct conn *c;
+	struct dns_tcp *d;
+
+	while ((c = LIST_FIRST(&net->conns)) != NULL)
+		conn_abort(c);
+	while ((d = LIST_FIRST(&net->dns_tcps)) != NULL)
+		dns_tcp_close(d);
+	watch_free(net->listener);
+	watch_free(net->dns);
+	watch_free(net->alive);
+	resolve_free(net->resolve);
+	/* Nothing but handles that are closing is left: this ends by itself. */
+	uv_run(&net->loop, UV_RUN_DEFAULT);
+	pipes_release(&net->pipes);
+	names_free(net->names);
+	if (net->spare_fd >= 0)
+		close(net->spare_fd);
+}
+
+static size_t
+conns_max(void)
+{
+	struct rlimit l = {.rlim_cur = 1024};
+	size_t n;
+
+	(void)getrlimit(RLIMIT_NOFILE, &l);
+	if (l.rlim_cur <= NET_FDS_OTHER + NET_FDS_PER_CONN)
+		return 1;
+	n = (size_t)((l.rlim_cur - NET_FDS_OTHER) / NET_FDS_PER_CONN);
+	return n < NET_CONNS_MAX ? n : NET_CONNS_MAX;
+}
+
+static void
+net_init(struct net *net, const struct net_options *o, const struct net_hooks *hooks)
+{
+	*net = (struct net){.o = o, .hooks = *hooks};
+	net->overrides = (struct overrides){.v = o->overrides, .n = o->noverrides};
+	if (net->hooks.resolve_limit_ms == 0)
+		net->hooks.resolve_limit_ms = RESOLVE_LIMIT_MS;
+	if (net->hooks.dial_limit_ms == 0)
+		net->hooks.dial_limit_ms = DIAL_LIMIT_MS;
+	if (net->hooks.conns_max == 0)
+		net->hooks.conns_max = conns_max();
+	net->names = names_new(NET_FAKE_FIRST, NET_FAKE_LAST, NAMES_CAPACITY, NAMES_HOLD_MS);
+	net->responder = (struct responder){
+		.names = net->names, .overrides = &net->overrides, .gateway = NET_GATEWAY};
+	net->spare_fd = eventfd(0, EFD_CLOEXEC);
+	LIST_INIT(&net->conns);
+	LIST_INIT(&net->dns_tcps);
+}
+
+int
+net_serve_with(const struct net_options *o, const struct net_hooks *hooks, struct err *e)
+{
+	struct net net;
+	int r;
+
+	/* splice(2) into a closed socket raises it, and knows no MSG_NOSIGNAL. */
+	signal(SIGPIPE, SIG_IGN);
+	net_init(&net, o, hooks);
+	r = uv_loop_init(&net.loop);
+	if (r < 0) {
+		names_free(net.names);
+		if (net.spare_fd >= 0)
+			close(net.spare_fd);
+		return err_sys(e, -r, "net: event loop");
+	}
+	r = watch_all(&net, e);
+	if (r == 0) {
+		log_debug("serving, at most %zu connections", net.hooks.conns_max);
+		uv_run(&net.loop, UV_RUN_DEFAULT);
+		if (net.resolver_lost)
+			r = err_set(e, EPIPE, "net: the resolver has ended");
+	}
+	close_all(&net);
+	uv_loop_close(&net.loop);
+	return r;
+}
+
+int
+net_serve(const struct net_options *o, struct err *e)
+{
+	const struct net_hooks hooks = {0};
+
+	return net_serve_with(o, &hooks, e);
+}

@@ -1,0 +1,65 @@
+#pragma once
+/* What the parts of the net role share, and the seams for its tests. */
+#include <stdbool.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+#include <net/net.h>
+
+#include "overrides.h"
+#include "pipes.h"
+#include "resolve.h"
+#include "responder.h"
+#include "watch.h"
+
+#define NET_GATEWAY    0xc6120001 /* 198.18.0.1 */
+#define NET_FAKE_FIRST 0xc6120100 /* 198.18.1.0 */
+#define NET_FAKE_LAST  0xc613fffe /* 198.19.255.254 */
+#define NET_DNS_PORT   53
+
+#define NET_CONNS_MAX   2048
+#define NET_DNS_TCP_MAX 128
+/* A relayed connection at its most: two sockets and two pipes. */
+#define NET_FDS_PER_CONN 6
+#define NET_FDS_OTHER    128
+
+/* Zeros and NULLs: as in real life. */
+struct net_hooks {
+	int (*original_dst)(int fd, struct sockaddr_in *ret); /* 0 or -errno */
+	uint64_t resolve_limit_ms, dial_limit_ms;
+	size_t conns_max;
+};
+
+LIST_HEAD(conns, conn);
+LIST_HEAD(dns_tcps, dns_tcp);
+
+struct net {
+	uv_loop_t loop;
+	const struct net_options *o;
+	struct net_hooks hooks;
+	struct overrides overrides;
+	struct names *names;
+	struct responder responder;
+	struct resolve *resolve;
+	struct pipes pipes;
+	struct watch *listener, *dns, *alive;
+	int spare_fd; /* given up to accept and refuse when there are no others left */
+	struct conns conns;
+	struct dns_tcps dns_tcps;
+	size_t nconns, ndns_tcps;
+	bool resolver_lost;
+};
+
+int net_serve_with(const struct net_options *o, const struct net_hooks *hooks, struct err *e);
+
+/* listener.c: a readable listening socket. */
+void listener_on_readable(void *net, int events);
+
+/* conn.c: takes the socket, whatever happens to it. */
+void conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst);
+void conn_abort(struct conn *c);
+
+/* dns_udp.c, dns_tcp.c */
+void dns_udp_on_readable(void *net, int events);
+void dns_tcp_start(struct net *net, int fd); /* takes the socket */
+void dns_tcp_close(struct dns_tcp *d);
