@@ -45,6 +45,7 @@
 /* The first error of a series of rules; those that would follow are passed over. */
 struct rules {
 	scmp_filter_ctx ctx;
+	uint32_t otherwise; /* the default action, for which libseccomp takes no rule */
 	int error;
 };
 
@@ -60,7 +61,7 @@ add(struct rules *r, uint32_t action, const char *name, unsigned n, const struct
 {
 	int nr = seccomp_syscall_resolve_name(name);
 
-	if (r->error == 0 && nr >= 0)
+	if (r->error == 0 && nr >= 0 && action != r->otherwise)
 		r->error = seccomp_rule_add_array(r->ctx, action, nr, n, args);
 }
 
@@ -231,8 +232,9 @@ int
 jail_seccomp_load(enum jail_syscalls profile, bool no_fork, struct err *e)
 {
 	bool allow = is_allow_list(profile);
+	uint32_t otherwise = allow ? REFUSED : SCMP_ACT_ALLOW;
 	CLEANUP(release_rules)
-	struct rules r = {.ctx = seccomp_init(allow ? REFUSED : SCMP_ACT_ALLOW)};
+	struct rules r = {.ctx = seccomp_init(otherwise), .otherwise = otherwise};
 
 	if (r.ctx == NULL)
 		return err_set(e, ENOMEM, "libseccomp");
