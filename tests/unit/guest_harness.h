@@ -1,0 +1,55 @@
+#pragma once
+/*
+ * The guest's session server and the link role, each a process of its own, joined by a socket pair
+ * where QEMU would be: the whole way of a command but for the machine. Programs run as the user
+ * who runs the test, on this machine.
+ */
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <base/buf.h>
+#include <wire/session.h>
+
+#define WAIT_MS 20000
+
+struct rig {
+	pid_t guest, link;
+	int control;    /* of the link role */
+	int guest_life; /* the guest ends when this is closed */
+};
+
+/* Tells the guest to be told who it is first. */
+extern bool rig_without_identity;
+
+void rig_start(struct rig *r);
+void rig_stop(struct rig *r); /* and both must have ended well */
+void rig_stop_guest(struct rig *r);
+int rig_connect(struct rig *r); /* a client's socket */
+
+/* A client of the session protocol. */
+struct peer {
+	int fd;
+	struct buf in;
+	struct buf out, errs; /* collected by peer_run and peer_until */
+	int status;           /* of EXIT or ERROR, -1 before */
+	bool failed;          /* ERROR */
+	char text[600];       /* of ERROR */
+	uint32_t id;          /* of STARTED */
+};
+
+void peer_open_on(struct peer *p, int fd, const struct session_open *o);
+void peer_open(struct peer *p, struct rig *r, const struct session_open *o);
+/* exec of words up to NULL, with flags of o's already set (argv is filled in and released). */
+void peer_exec(struct peer *p, struct rig *r, struct session_open *o, ...);
+void peer_send(struct peer *p, uint8_t type, const void *bytes, size_t n);
+void peer_say(struct peer *p, const char *text); /* STDIN */
+void peer_winsize(struct peer *p, uint16_t rows, uint16_t cols);
+/* The next frame into the fields above: its type, 0 at the end of the stream. */
+int peer_next(struct peer *p);
+void peer_started(struct peer *p);                 /* until STARTED */
+void peer_until(struct peer *p, const char *text); /* until the output has this in it */
+int peer_run(struct peer *p);                      /* until the end; the status */
+void peer_close(struct peer *p);
+
+/* exec of sh -c script, without a terminal, to its end. */
+int sh(struct rig *r, struct peer *p, const char *script);
