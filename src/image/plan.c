@@ -119,6 +119,9 @@ plan_empty(const char *root, struct strv *ret)
 
 	strv_add(ret, "mmdebstrap");
 	strv_add(ret, "--unshare-helper");
+	/* find wants to return to where it started, which may be closed to the image's root. */
+	strv_add(ret, "env");
+	strv_add(ret, "--chdir=/");
 	strv_add(ret, "find");
 	strv_add(ret, root);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
