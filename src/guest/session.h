@@ -59,9 +59,11 @@ void client_settle(struct client *c); /* gives back the window for what is no lo
 
 /* session_exec.c */
 void session_exec(struct client *c, const struct session_open *o);
+void sessions_free(struct sessions *all); /* forgets the programs; they run on */
+
+/* session_attach.c */
 void session_attach(struct client *c, const struct session_open *o);
 void session_list(const struct sessions *all, struct buf *out);
-void sessions_free(struct sessions *all); /* forgets the programs; they run on */
 
 /* session_forward.c */
 void session_forward(struct client *c, const struct session_open *o);
