@@ -1,7 +1,7 @@
 #pragma once
 /*
  * The fs role: serves the tree below root, in which the workspaces are bind-mounted at their own
- * absolute paths, as a FUSE server (include/uapi/linux/fuse.h, protocol 7.41) over a byte stream.
+ * absolute paths, as a FUSE server (include/uapi/linux/fuse.h, protocol 7.38) over a byte stream.
  * The guest is hostile: every message is validated, nothing outside root is reachable.
  */
 #include <stdint.h>
@@ -10,11 +10,27 @@
 #include <base/err.h>
 
 struct fs_options {
-	int stream_fd;    /* stream socket: the host end of paddock.fs */
-	int root_fd;      /* the stage tree; the role has already been pivoted into it */
-	uid_t guest_uid;  /* who owns every file as the guest sees it: the agent */
+	int stream_fd; /* stream socket: the host end of paddock.fs */
+	int root_fd;   /* the stage tree; the role has already been pivoted into it. O_PATH will do.
+			* A read-only tmpfs there is shown as root's, everything else as guest_uid's
+			*/
+	int proc_fd;   /* from fs_proc_open */
+	uid_t guest_uid; /* who owns every file as the guest sees it: the agent */
 	gid_t guest_gid;
 };
 
-/* Serves until the stream ends (0) or fails (-errno). Blocks. */
+/*
+ * This process's /proc/self/fd, as a mount of its own from which no ".." leads out: the only way to
+ * reopen, link or chmod exactly the file that an O_PATH descriptor holds. To be called in the
+ * role's own process (the result is bound to its pid) before jail_confine, which takes /proc away,
+ * and before threads exist: where the caller has CAP_SYS_ADMIN it leaves the mount namespace that
+ * it shared. Returns a close-on-exec descriptor or -errno.
+ */
+int fs_proc_open(struct err *e);
+
+/*
+ * Serves until the stream ends (0) or fails (-errno). Blocks. The descriptors stay the caller's.
+ * The calling thread gets its own umask and working folder (unshare(CLONE_FS)); the soft limit of
+ * open files is raised to the hard one.
+ */
 int fs_serve(const struct fs_options *o, struct err *e);

@@ -1,0 +1,342 @@
+/*
+ * How this works: the guest's kernel caches names, attributes and pages for as long as it was told
+ * (an hour in watched folders, a second elsewhere). For each inode `known` holds the size and times
+ * that those caches are consistent with, and each entry what a name was last told to be. Whenever
+ * the host's state is seen (a request, an inotify event, the walk after lost events) it is compared
+ * with that; what differs becomes a notification, queued behind the reply. The guest's own changes
+ * update `known` as they are made, and so cause none.
+ *
+ * Time stamps have the resolution of the host kernel's tick: a file that was changed in the same
+ * tick in which it was told looks unchanged after a second change. Such a `known` is racy, and an
+ * event then counts although nothing seems to differ, unless the guest's own change explains it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <base/clock.h>
+
+#include "server.h"
+
+#define RACY_NS         (20 * 1000000ULL)
+#define RESYNC_OUT_MAX  (256u << 10)
+#define RESYNC_STEP_MAX 500
+#define TRIM_STEP       64
+
+static void
+note_head(struct fs *fs, enum fuse_notify_code code, size_t body)
+{
+	struct fuse_out_header h = {.len = (uint32_t)(sizeof(h) + body), .error = (int32_t)code};
+
+	buf_append(&fs->notes, &h, sizeof(h));
+}
+
+/* off < 0: attributes only; else the pages from off on too. */
+void
+note_inval_inode(struct fs *fs, uint64_t id, int64_t off)
+{
+	struct fuse_notify_inval_inode_out n = {.ino = id, .off = off};
+
+	note_head(fs, FUSE_NOTIFY_INVAL_INODE, sizeof(n));
+	buf_append(&fs->notes, &n, sizeof(n));
+}
+
+void
+note_inval_entry(struct fs *fs, uint64_t dir, const char *name)
+{
+	size_t len = strlen(name);
+	struct fuse_notify_inval_entry_out n = {.parent = dir, .namelen = (uint32_t)len};
+
+	note_head(fs, FUSE_NOTIFY_INVAL_ENTRY, sizeof(n) + len + 1);
+	buf_append(&fs->notes, &n, sizeof(n));
+	buf_append(&fs->notes, name, len + 1);
+}
+
+static void
+note_delete(struct fs *fs, uint64_t dir, uint64_t child, const char *name)
+{
+	size_t len = strlen(name);
+	struct fuse_notify_delete_out n = {.parent = dir, .child = child, .namelen = (uint32_t)len};
+
+	note_head(fs, FUSE_NOTIFY_DELETE, sizeof(n) + len + 1);
+	buf_append(&fs->notes, &n, sizeof(n));
+	buf_append(&fs->notes, name, len + 1);
+}
+
+static bool
+same_data(const struct known *k, const struct statx *st)
+{
+	return k->size == st->stx_size && k->mtime_s == st->stx_mtime.tv_sec &&
+	       k->mtime_ns == st->stx_mtime.tv_nsec;
+}
+
+static bool
+same(const struct known *k, const struct statx *st)
+{
+	return same_data(k, st) && k->ctime_s == st->stx_ctime.tv_sec &&
+	       k->ctime_ns == st->stx_ctime.tv_nsec;
+}
+
+static void
+remember(struct inode *i, const struct statx *st, bool own)
+{
+	i->known = (struct known){
+		.size = st->stx_size,
+		.mtime_s = st->stx_mtime.tv_sec,
+		.mtime_ns = st->stx_mtime.tv_nsec,
+		.ctime_s = st->stx_ctime.tv_sec,
+		.ctime_ns = st->stx_ctime.tv_nsec,
+		.at_ns = clock_real_ns(),
+		.valid = true,
+		.own = own,
+	};
+}
+
+static bool
+is_racy(const struct known *k)
+{
+	uint64_t changed_ns = (uint64_t)k->ctime_s * 1000000000ULL + k->ctime_ns;
+
+	return k->at_ns < changed_ns + RACY_NS;
+}
+
+void
+coherence_own(struct inode *i, const struct statx *st)
+{
+	remember(i, st, true);
+}
+
+void
+coherence_tell(struct fs *fs, struct inode *i, const struct statx *st)
+{
+	if (i->known.valid && same(&i->known, st))
+		return;
+	if (i->known.valid && i->key.type == S_IFREG && !same_data(&i->known, st))
+		note_inval_inode(fs, i->id, 0);
+	remember(i, st, false);
+}
+
+/* The guest made a change that leaves the content as it was: only the change time is its own. */
+void
+coherence_own_meta(struct fs *fs, struct inode *i, const struct statx *st)
+{
+	if (i->known.valid && !same_data(&i->known, st))
+		coherence_tell(fs, i, st);
+	else
+		coherence_own(i, st);
+}
+
+void
+coherence_before(struct fs *fs, struct inode *i, int fd)
+{
+	struct statx st;
+
+	if (stat_at(fd, "", &st) == 0)
+		coherence_tell(fs, i, &st);
+}
+
+void
+coherence_after(struct fs *fs, struct inode *i, int fd)
+{
+	struct statx st;
+
+	if (stat_at(fd, "", &st) == 0) {
+		coherence_own(i, &st);
+		return;
+	}
+	note_inval_inode(fs, i->id, 0);
+	i->known.valid = false;
+}
+
+/* Whether a change on the host would cause an event. */
+static bool
+is_covered(const struct inode *i, const struct statx *st)
+{
+	const struct entry *e;
+
+	if (i->wd >= 0)
+		return true;
+	/* A further hard link, in a folder that nobody watches, would go unnoticed. */
+	if (i->key.type == S_IFREG && st->stx_nlink > 1)
+		return false;
+	if (i->key.type == S_IFDIR || list_is_empty(&i->names) || i->names.next->next != &i->names)
+		return false;
+	e = container_of(i->names.next, struct entry, in_child);
+	return e->parent->wd >= 0 && e->parent->key.mnt == i->key.mnt;
+}
+
+bool
+coherence_keep_cache(struct fs *fs, struct inode *i, int fd)
+{
+	struct statx st;
+	bool unchanged;
+
+	if (stat_at(fd, "", &st) < 0)
+		return false;
+	unchanged = i->known.valid && same_data(&i->known, &st);
+	coherence_tell(fs, i, &st);
+	return unchanged && is_covered(i, &st);
+}
+
+uint64_t
+coherence_attr_ttl(const struct inode *i, const struct statx *st)
+{
+	return is_covered(i, st) ? TTL_WATCHED_S : TTL_BLIND_S;
+}
+
+uint64_t
+coherence_entry_ttl(const struct inode *dir)
+{
+	return dir->wd >= 0 ? TTL_WATCHED_S : TTL_BLIND_S;
+}
+
+/* The host's state of an inode, from an event. */
+static void
+check_stat(struct fs *fs, struct inode *i, const struct statx *st)
+{
+	bool data;
+
+	if (!i->known.valid)
+		return;
+	if (same(&i->known, st)) {
+		if (i->known.own || !is_racy(&i->known))
+			return;
+		data = true;
+	} else {
+		data = !same_data(&i->known, st);
+	}
+	note_inval_inode(fs, i->id, data ? 0 : -1);
+	remember(i, st, false);
+}
+
+void
+coherence_check_inode(struct fs *fs, struct inode *i)
+{
+	struct statx st;
+
+	if (i->nlookup > 0 || i == fs->root)
+		if (inode_stat(fs, i, &st) == 0)
+			check_stat(fs, i, &st);
+}
+
+/* The name leads elsewhere, or nowhere, and not by the guest's doing. */
+static void
+entry_changed(struct fs *fs, struct entry *e, bool gone)
+{
+	struct inode *dir = e->parent, *child = e->child;
+
+	if (gone && child != NULL && child->names.next->next == &child->names)
+		note_delete(fs, dir->id, child->id, e->name);
+	else
+		note_inval_entry(fs, dir->id, e->name);
+	if (child != NULL) {
+		/* Its link count or change time is another. Its pages are still what `known` says.
+		 */
+		note_inval_inode(fs, child->id, -1);
+		if (child->key.type == S_IFDIR)
+			nodefd_new_epoch(fs);
+	}
+	entry_drop(fs, e);
+	note_inval_inode(fs, dir->id, 0);
+	dir->known.valid = false;
+}
+
+/* A name that the guest was never told, so its coming is not the guest's doing. */
+static void
+unknown_entry(struct fs *fs, struct inode *dir, const struct statx *st, unsigned how)
+{
+	struct inode *i;
+
+	if (!(how & CHECK_NAMES))
+		return;
+	note_inval_inode(fs, dir->id, 0); /* a cached listing lacks it */
+	dir->known.valid = false;
+	i = inode_of(fs, st);
+	if (i != NULL && i->key.type == S_IFREG) {
+		/* A further hard link of a file that is known by another name. */
+		watch_file(fs, i);
+		note_inval_inode(fs, i->id, -1);
+	}
+}
+
+void
+coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsigned how)
+{
+	struct entry *e = entry_find(fs, dir, name);
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	struct statx st;
+	int r;
+
+	if (nodefd_get(fs, dir, &d) < 0)
+		return;
+	r = stat_at(d.fd, name, &st);
+	if (e == NULL) {
+		if (r == 0)
+			unknown_entry(fs, dir, &st, how);
+	} else if (e->child == NULL) {
+		if (r == 0)
+			entry_changed(fs, e, false);
+	} else if (r == 0 && file_key_is(&e->child->key, &st)) {
+		check_stat(fs, e->child, &st);
+	} else {
+		entry_changed(fs, e, (how & CHECK_DELETED) && r == -ENOENT);
+	}
+}
+
+void
+coherence_resync_start(struct fs *fs)
+{
+	nodefd_new_epoch(fs);
+	fs->resync = true;
+	fs->resync_at = inode_after(fs, NULL);
+	fs->resync_end = fs->next_id;
+}
+
+static void
+resync_inode(struct fs *fs, struct inode *i)
+{
+	struct list *l, *tmp;
+
+	i->pins++;
+	list_foreach(l, tmp, &i->children)
+		coherence_check_entry(fs, i, container_of(l, struct entry, in_parent)->name, 0);
+	if (i->key.type == S_IFDIR && i->nlookup > 0) {
+		/* Names that were never told may have come into a cached listing. */
+		note_inval_inode(fs, i->id, 0);
+		i->known.valid = false;
+	} else {
+		coherence_check_inode(fs, i);
+	}
+	i->pins--;
+	inode_drop_if_unused(fs, i);
+}
+
+void
+coherence_resync_step(struct fs *fs)
+{
+	for (size_t n = 0; n < RESYNC_STEP_MAX && fs->notes.len < RESYNC_OUT_MAX; n++) {
+		struct inode *i = fs->resync_at;
+
+		if (i == NULL || i->id >= fs->resync_end) {
+			fs->resync = false;
+			return;
+		}
+		fs->resync_at = inode_after(fs, i);
+		resync_inode(fs, i);
+	}
+}
+
+void
+coherence_trim(struct fs *fs)
+{
+	for (size_t n = 0; n < TRIM_STEP; n++) {
+		struct inode *i = fs->trim_at;
+		struct entry *e;
+
+		fs->trim_at = inode_after(fs, i);
+		if (i == NULL || i->key.type == S_IFDIR || list_is_empty(&i->names) ||
+			!list_is_empty(&i->handles))
+			continue;
+		e = container_of(i->names.next, struct entry, in_child);
+		note_inval_entry(fs, e->parent->id, e->name);
+	}
+}

@@ -1,0 +1,134 @@
+/* Request -> handler -> reply. */
+#include <errno.h>
+#include <string.h>
+
+#include <base/cleanup.h>
+#include <base/log.h>
+
+#include "server.h"
+
+struct op {
+	op_fn *fn;     /* NULL: always answered with error */
+	bool no_inode; /* is not about one, or about one that need not exist */
+	int error;
+};
+
+/* ENOSYS makes the guest's kernel do without, and not ask again. */
+static const struct op ops[] = {
+	[FUSE_LOOKUP] = {op_lookup},
+	[FUSE_FORGET] = {op_forget, true},
+	[FUSE_GETATTR] = {op_getattr},
+	[FUSE_SETATTR] = {op_setattr},
+	[FUSE_READLINK] = {op_readlink},
+	[FUSE_SYMLINK] = {op_symlink},
+	[FUSE_MKNOD] = {op_mknod},
+	[FUSE_MKDIR] = {op_mkdir},
+	[FUSE_UNLINK] = {op_unlink},
+	[FUSE_RMDIR] = {op_rmdir},
+	[FUSE_RENAME] = {op_rename},
+	[FUSE_LINK] = {op_link},
+	[FUSE_OPEN] = {op_open},
+	[FUSE_READ] = {op_read},
+	[FUSE_WRITE] = {op_write},
+	[FUSE_STATFS] = {op_statfs},
+	[FUSE_RELEASE] = {op_release},
+	[FUSE_FSYNC] = {op_fsync},
+	[FUSE_SETXATTR] = {op_setxattr},
+	[FUSE_GETXATTR] = {op_getxattr},
+	[FUSE_LISTXATTR] = {op_listxattr},
+	[FUSE_REMOVEXATTR] = {op_removexattr},
+	/* Every WRITE was on the host before it was answered, and the kernel writes mapped pages
+	 * back before it would send this. Only a network file system has more to say at close. */
+	[FUSE_FLUSH] = {.error = -ENOSYS},
+	[FUSE_INIT] = {op_init, true},
+	[FUSE_OPENDIR] = {op_opendir},
+	[FUSE_READDIR] = {op_readdir},
+	[FUSE_RELEASEDIR] = {op_releasedir},
+	[FUSE_FSYNCDIR] = {op_fsyncdir},
+	[FUSE_GETLK] = {.error = -ENOSYS},
+	[FUSE_SETLK] = {.error = -ENOSYS},
+	[FUSE_SETLKW] = {.error = -ENOSYS},
+	[FUSE_ACCESS] = {.error = -ENOSYS}, /* default_permissions */
+	[FUSE_CREATE] = {op_create},
+	[FUSE_IOCTL] = {.error = -ENOTTY},
+	[FUSE_POLL] = {.error = -ENOSYS},
+	[FUSE_BATCH_FORGET] = {op_batch_forget, true},
+	[FUSE_FALLOCATE] = {op_fallocate},
+	[FUSE_READDIRPLUS] = {op_readdirplus},
+	[FUSE_RENAME2] = {op_rename},
+	[FUSE_LSEEK] = {op_lseek},
+	[FUSE_COPY_FILE_RANGE] = {op_copy_file_range},
+	[FUSE_SYNCFS] = {op_syncfs},
+	[FUSE_TMPFILE] = {op_tmpfile},
+};
+
+static int
+run(struct fs *fs, const struct fuse_request *r, struct buf *out)
+{
+	const struct op *op = &ops[r->head.opcode];
+	struct inode *i = NULL;
+	int e;
+
+	if (!fs->ready && r->head.opcode != FUSE_INIT)
+		return -EIO;
+	if (op->fn == NULL)
+		return op->error;
+	if (op->no_inode)
+		return op->fn(fs, NULL, r, out);
+	i = inode_find(fs, r->head.nodeid);
+	if (i == NULL)
+		return -ESTALE;
+	i->pins++;
+	e = op->fn(fs, i, r, out);
+	i->pins--;
+	inode_drop_if_unused(fs, i);
+	return e;
+}
+
+/* DESTROY, the end of the mount, forgets everything. */
+static int
+run_any(struct fs *fs, const struct fuse_request *r, struct buf *out)
+{
+	if (r->head.opcode != FUSE_DESTROY)
+		return run(fs, r, out);
+	fs_tables_reset(fs);
+	return 0;
+}
+
+static void
+append_notes(struct fs *fs)
+{
+	if (fs->ready)
+		buf_append(&fs->out, fs->notes.data, fs->notes.len);
+	buf_clear(&fs->notes);
+}
+
+int
+dispatch(struct fs *fs, const uint8_t *p, size_t n)
+{
+	struct fuse_request r;
+	struct fuse_out_header h = {0};
+	int e = fuse_request_decode(p, n, &r);
+	size_t start = fs->out.len;
+
+	if (fuse_request_is_oneway(r.head.opcode)) {
+		/* An INTERRUPT's request has been answered by now: they are handled in order. */
+		if (e == 0 && r.head.opcode != FUSE_INTERRUPT)
+			run_any(fs, &r, &fs->out);
+		append_notes(fs);
+		return 0;
+	}
+	buf_append(&fs->out, &h, sizeof(h));
+	if (e == 0)
+		e = run_any(fs, &r, &fs->out);
+	if (e < 0)
+		fs->out.len = start + sizeof(h);
+	h = (struct fuse_out_header){.len = (uint32_t)(fs->out.len - start),
+		.error = e < 0 ? e : 0,
+		.unique = r.head.unique};
+	memcpy(fs->out.data + start, &h, sizeof(h));
+	log_debug("%s %llu '%s': %d, %u bytes", fuse_opcode_name(r.head.opcode),
+		(unsigned long long)r.head.nodeid, r.name != NULL ? r.name : "", h.error, h.len);
+	append_notes(fs);
+	return 0;
+}

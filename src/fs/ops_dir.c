@@ -1,0 +1,206 @@
+/* Open folders: READDIR and READDIRPLUS over getdents64, whose positions are the guest's too. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+
+#include "server.h"
+
+#define DENTS_SIZE 32768
+
+int
+op_opendir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
+	struct fuse_open_out oo = {0};
+	int fd, e;
+
+	(void)r;
+	if (i->key.type != S_IFDIR)
+		return -ENOTDIR;
+	watch_folder(fs, i);
+	e = nodefd_get(fs, i, &n);
+	if (e < 0)
+		return e;
+	if (coherence_keep_cache(fs, i, n.fd))
+		oo.open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR;
+	fd = nodefd_reopen(&n, O_RDONLY | O_DIRECTORY);
+	if (fd < 0)
+		return fd;
+	e = handle_open(fs, i, fd, true, false, &oo.fh);
+	if (e == 0)
+		buf_append(out, &oo, sizeof(oo));
+	return e;
+}
+
+int
+op_releasedir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	struct handle *h = handle_find(fs, r->in.release.fh, i->id, true);
+
+	(void)out;
+	if (h == NULL)
+		return -EBADF;
+	handle_close(fs, h);
+	return 0;
+}
+
+static int
+seek_dents(struct handle *h, uint64_t pos)
+{
+	if (h->pos == pos)
+		return 0;
+	buf_clear(&h->dents);
+	if (lseek(h->fd, (off_t)pos, SEEK_SET) < 0)
+		return -errno;
+	h->pos = pos;
+	return 0;
+}
+
+/* The next entry, which stays there until next_dent: 1, 0 at the end, -errno. */
+static int
+peek_dent(struct handle *h, const struct dirent64 **ret)
+{
+	ssize_t n;
+
+	if (h->dents.len == 0) {
+		buf_clear(&h->dents);
+		n = getdents64(h->fd, buf_reserve(&h->dents, DENTS_SIZE), DENTS_SIZE);
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return 0;
+		buf_commit(&h->dents, (size_t)n);
+	}
+	*ret = (const void *)h->dents.data;
+	return 1;
+}
+
+static void
+next_dent(struct handle *h)
+{
+	const struct dirent64 *d = (const void *)h->dents.data;
+
+	h->pos = (uint64_t)d->d_off;
+	buf_consume(&h->dents, d->d_reclen);
+}
+
+struct reading {
+	struct fs *fs;
+	struct handle *h;
+	struct statx dir;
+	struct buf *out;
+	size_t left;
+	bool plus;
+};
+
+static bool
+is_dot(const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* The lookup half of READDIRPLUS. Without it the guest takes just the name. False: it is gone. */
+static bool
+look_up(struct reading *rd, const struct dirent64 *d, struct fuse_entry_out *ret)
+{
+	struct statx st;
+	int r;
+
+	if (is_dot(d->d_name))
+		return true;
+	r = stat_at(rd->h->fd, d->d_name, &st);
+	if (r == 0 && entry_fill(rd->fs, rd->h->inode, d->d_name, &st, false, ret) < 0)
+		memset(ret, 0, sizeof(*ret));
+	return r != -ENOENT;
+}
+
+static void
+put_dent(struct reading *rd, const struct dirent64 *d, const struct fuse_entry_out *eo)
+{
+	size_t len = strlen(d->d_name), size = FUSE_REC_ALIGN(FUSE_NAME_OFFSET + len);
+	struct fuse_dirent fd = {.off = (uint64_t)d->d_off,
+		.namelen = (uint32_t)len,
+		.type = d->d_type,
+		.ino = attr_ino(rd->fs, &rd->dir, d->d_ino)};
+	uint8_t *p;
+
+	/* What is above a workspace's root on the host is nobody's business. */
+	if (strcmp(d->d_name, "..") == 0)
+		fd.ino = UINT32_MAX;
+	if (eo->nodeid != 0) {
+		fd.ino = eo->attr.ino;
+		fd.type = (eo->attr.mode & S_IFMT) >> 12;
+	}
+	if (rd->plus)
+		buf_append(rd->out, eo, sizeof(*eo));
+	p = buf_reserve(rd->out, size);
+	memset(p, 0, size);
+	memcpy(p, &fd, FUSE_NAME_OFFSET);
+	memcpy(p + FUSE_NAME_OFFSET, d->d_name, len);
+	buf_commit(rd->out, size);
+}
+
+static size_t
+dent_size(const struct reading *rd, const struct dirent64 *d)
+{
+	return (rd->plus ? sizeof(struct fuse_entry_out) : 0) +
+	       FUSE_REC_ALIGN(FUSE_NAME_OFFSET + strlen(d->d_name));
+}
+
+static int
+read_dents(struct reading *rd)
+{
+	const struct dirent64 *d = NULL;
+	bool any = false;
+	int r;
+
+	while ((r = peek_dent(rd->h, &d)) > 0) {
+		struct fuse_entry_out eo = {0};
+		size_t size = dent_size(rd, d);
+
+		if (size > rd->left)
+			return any ? 0 : -EINVAL;
+		if (!rd->plus || look_up(rd, d, &eo)) {
+			put_dent(rd, d, &eo);
+			rd->left -= size;
+			any = true;
+		}
+		next_dent(rd->h);
+	}
+	return any ? 0 : r;
+}
+
+static int
+readdir_any(
+	struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out, bool plus)
+{
+	const struct fuse_read_in *in = &r->in.read;
+	struct handle *h = handle_find(fs, in->fh, i->id, true);
+	struct reading rd = {.fs = fs, .h = h, .out = out, .left = in->size, .plus = plus};
+	int e;
+
+	if (h == NULL)
+		return -EBADF;
+	e = stat_at(h->fd, "", &rd.dir);
+	if (e == 0)
+		e = seek_dents(h, in->offset);
+	return e < 0 ? e : read_dents(&rd);
+}
+
+int
+op_readdir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	return readdir_any(fs, i, r, out, false);
+}
+
+int
+op_readdirplus(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	return readdir_any(fs, i, r, out, true);
+}

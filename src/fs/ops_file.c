@@ -1,0 +1,390 @@
+/* Open files and their data. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+
+#include "server.h"
+
+#define COPY_MAX (64u << 20) /* per request, so that others get their turn */
+
+/*
+ * What of the guest's open flags the host's open gets. Not O_APPEND: write-back of a shared mapping
+ * has its own offsets (see op_write). Not O_DIRECT: it is about the guest's cache, and would bring
+ * the host's alignment rules with it.
+ */
+static int
+host_flags(uint32_t flags)
+{
+	uint32_t keep = O_SYNC | O_DSYNC;
+
+	if ((flags & O_ACCMODE) != O_RDONLY)
+		keep |= O_TRUNC;
+	return (int)((flags & O_ACCMODE) | (flags & keep));
+}
+
+static bool
+is_writable(uint32_t flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+static int
+open_inode(struct fs *fs, struct inode *i, uint32_t flags, struct fuse_open_out *ret)
+{
+	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
+	CLEAN_CLOSE int fd = -1;
+	int e;
+
+	if ((flags & O_ACCMODE) == O_ACCMODE || i->key.type != S_IFREG)
+		return -EINVAL;
+	e = nodefd_get(fs, i, &n);
+	if (e < 0)
+		return e;
+	if (coherence_keep_cache(fs, i, n.fd))
+		ret->open_flags = FOPEN_KEEP_CACHE;
+	fd = nodefd_reopen(&n, host_flags(flags));
+	if (fd < 0)
+		return fd;
+	if (host_flags(flags) & O_TRUNC)
+		coherence_after(fs, i, fd);
+	return handle_open(fs, i, TAKE_FD(fd), false, is_writable(flags), &ret->fh);
+}
+
+int
+op_open(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	struct fuse_open_out oo = {0};
+	int e = open_inode(fs, i, r->in.open.flags, &oo);
+
+	if (e == 0)
+		buf_append(out, &oo, sizeof(oo));
+	return e;
+}
+
+static int
+reply_created(struct fs *fs, struct inode *dir, int dirfd, const struct fuse_request *r, int taken,
+	struct buf *out)
+{
+	CLEAN_CLOSE int fd = taken;
+	struct fuse_open_out oo = {.open_flags = FOPEN_KEEP_CACHE};
+	struct fuse_entry_out eo;
+	struct inode *i;
+	int e = entry_made(fs, dir, dirfd, r->name, &eo);
+
+	if (e < 0)
+		return e;
+	i = inode_find(fs, eo.nodeid);
+	e = handle_open(fs, i, TAKE_FD(fd), false, is_writable(r->in.create.flags), &oo.fh);
+	if (e < 0) {
+		inode_forget(fs, eo.nodeid, 1);
+		return e;
+	}
+	buf_append(out, &eo, sizeof(eo));
+	buf_append(out, &oo, sizeof(oo));
+	return 0;
+}
+
+/* The guest took the name for free, but the host has a file there by now. */
+static int
+open_existing(
+	struct fs *fs, struct inode *dir, int dirfd, const struct fuse_request *r, struct buf *out)
+{
+	struct fuse_open_out oo = {0};
+	struct fuse_entry_out eo;
+	struct statx st;
+	int e = stat_at(dirfd, r->name, &st);
+
+	/* Anything but a file: the guest's kernel is to look again and decide itself. */
+	if (e < 0 || !S_ISREG(st.stx_mode))
+		return -ESTALE;
+	e = entry_fill(fs, dir, r->name, &st, false, &eo);
+	if (e < 0)
+		return e;
+	e = open_inode(fs, inode_find(fs, eo.nodeid), r->in.create.flags, &oo);
+	if (e < 0) {
+		inode_forget(fs, eo.nodeid, 1);
+		return e;
+	}
+	buf_append(out, &eo, sizeof(eo));
+	buf_append(out, &oo, sizeof(oo));
+	return 0;
+}
+
+int
+op_create(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	const struct fuse_create_in *in = &r->in.create;
+	int flags = host_flags(in->flags) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	int fd, e;
+
+	if ((in->flags & O_ACCMODE) == O_ACCMODE)
+		return -EINVAL;
+	if (!handle_room(fs))
+		return -EMFILE; /* before anything is made */
+	if (dir->key.type != S_IFDIR)
+		return -ENOTDIR;
+	watch_folder(fs, dir);
+	e = nodefd_get(fs, dir, &d);
+	if (e < 0)
+		return e;
+	fd = openat(d.fd, r->name, flags, mode_allowed(S_IFREG, in->mode));
+	if (fd < 0 && errno == EEXIST && !(in->flags & O_EXCL))
+		return open_existing(fs, dir, d.fd, r, out);
+	if (fd < 0)
+		return -errno;
+	return reply_created(fs, dir, d.fd, r, fd, out);
+}
+
+/* As entry_fill, for a file without a name: only the handle leads to it. */
+static int
+nameless(struct fs *fs, int taken, bool writable, struct fuse_entry_out *eo,
+	struct fuse_open_out *oo)
+{
+	CLEAN_CLOSE int fd = taken;
+	struct inode *i;
+	struct statx st;
+	int e = stat_at(fd, "", &st);
+
+	if (e < 0)
+		return e;
+	i = inode_get(fs, &st);
+	if (i == NULL)
+		return -ENFILE;
+	e = handle_open(fs, i, TAKE_FD(fd), false, writable, &oo->fh);
+	if (e < 0) {
+		inode_drop_if_unused(fs, i);
+		return e;
+	}
+	i->nlookup++;
+	coherence_own(i, &st);
+	*eo = (struct fuse_entry_out){.nodeid = i->id, .attr_valid = coherence_attr_ttl(i, &st)};
+	attr_fill(fs, &st, &eo->attr);
+	return 0;
+}
+
+int
+op_tmpfile(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	const struct fuse_create_in *in = &r->in.create;
+	struct fuse_open_out oo = {.open_flags = FOPEN_KEEP_CACHE};
+	struct fuse_entry_out eo;
+	int fd, e;
+
+	if (!is_writable(in->flags) || (in->flags & O_ACCMODE) == O_ACCMODE)
+		return -EINVAL;
+	if (dir->key.type != S_IFDIR)
+		return -ENOTDIR;
+	e = nodefd_get(fs, dir, &d);
+	if (e < 0)
+		return e;
+	fd = openat(d.fd, ".",
+		(host_flags(in->flags) & ~O_TRUNC) | (int)(in->flags & O_EXCL) | O_TMPFILE |
+			O_CLOEXEC,
+		mode_allowed(S_IFREG, in->mode));
+	if (fd < 0)
+		return -errno;
+	e = nameless(fs, fd, true, &eo, &oo);
+	if (e < 0)
+		return e;
+	buf_append(out, &eo, sizeof(eo));
+	buf_append(out, &oo, sizeof(oo));
+	return 0;
+}
+
+int
+op_release(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	struct handle *h = handle_find(fs, r->in.release.fh, i->id, false);
+
+	(void)out;
+	if (h == NULL)
+		return -EBADF;
+	handle_close(fs, h);
+	return 0;
+}
+
+int
+op_read(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	const struct fuse_read_in *in = &r->in.read;
+	struct handle *h = handle_find(fs, in->fh, i->id, false);
+	size_t done = 0;
+
+	if (h == NULL)
+		return -EBADF;
+	while (done < in->size) {
+		size_t want = in->size - done;
+		ssize_t n = pread(h->fd, buf_reserve(out, want), want, (off_t)(in->offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && done == 0)
+			return -errno;
+		if (n <= 0)
+			break;
+		buf_commit(out, (size_t)n);
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+/* *ret_done bytes of it; an error only where none were written. */
+static int
+write_at(int fd, const struct fuse_request *r, size_t *ret_done)
+{
+	size_t done = 0;
+
+	while (done < r->ndata) {
+		ssize_t n = pwrite(
+			fd, r->data + done, r->ndata - done, (off_t)(r->in.write.offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && done == 0)
+			return -errno;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	*ret_done = done;
+	return 0;
+}
+
+/*
+ * O_APPEND: to wherever the file ends on the host now, atomically, whatever the guest believes.
+ * Where the two differ the guest's page is at the wrong offset.
+ */
+static int
+write_append(struct fs *fs, struct handle *h, const struct fuse_request *r, size_t *ret_done)
+{
+	struct iovec v = {.iov_base = (void *)r->data, .iov_len = r->ndata};
+	ssize_t n;
+
+	do
+		n = pwritev2(h->fd, &v, 1, -1, RWF_APPEND);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (lseek(h->fd, 0, SEEK_CUR) != (off_t)(r->in.write.offset + (size_t)n))
+		note_inval_inode(fs, h->inode->id, 0);
+	*ret_done = (size_t)n;
+	return 0;
+}
+
+int
+op_write(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	const struct fuse_write_in *in = &r->in.write;
+	struct handle *h = handle_find(fs, in->fh, i->id, false);
+	struct fuse_write_out wo = {0};
+	size_t done = 0;
+	int e;
+
+	if (h == NULL)
+		return -EBADF;
+	coherence_before(fs, i, h->fd);
+	/* Pages written back from a mapping come with some handle, and have their own offset. */
+	if ((in->flags & O_APPEND) && !(in->write_flags & FUSE_WRITE_CACHE))
+		e = write_append(fs, h, r, &done);
+	else
+		e = write_at(h->fd, r, &done);
+	coherence_after(fs, i, h->fd);
+	if (e < 0)
+		return e;
+	wo.size = (uint32_t)done;
+	buf_append(out, &wo, sizeof(wo));
+	return 0;
+}
+
+static int
+sync_fd(int fd, uint32_t flags)
+{
+	int r = flags & FUSE_FSYNC_FDATASYNC ? fdatasync(fd) : fsync(fd);
+
+	return r < 0 ? -errno : 0;
+}
+
+int
+op_fsync(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	struct handle *h = handle_find(fs, r->in.fsync.fh, i->id, false);
+
+	(void)out;
+	return h == NULL ? -EBADF : sync_fd(h->fd, r->in.fsync.fsync_flags);
+}
+
+int
+op_fsyncdir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	struct handle *h = handle_find(fs, r->in.fsync.fh, i->id, true);
+
+	(void)out;
+	return h == NULL ? -EBADF : sync_fd(h->fd, r->in.fsync.fsync_flags);
+}
+
+int
+op_fallocate(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	const struct fuse_fallocate_in *in = &r->in.fallocate;
+	struct handle *h = handle_find(fs, in->fh, i->id, false);
+	int e = 0;
+
+	(void)out;
+	if (h == NULL)
+		return -EBADF;
+	coherence_before(fs, i, h->fd);
+	if (fallocate(h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0)
+		e = -errno;
+	coherence_after(fs, i, h->fd);
+	return e;
+}
+
+int
+op_lseek(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	const struct fuse_lseek_in *in = &r->in.lseek;
+	struct handle *h = handle_find(fs, in->fh, i->id, false);
+	struct fuse_lseek_out lo;
+	off_t at;
+
+	if (h == NULL)
+		return -EBADF;
+	at = lseek(h->fd, (off_t)in->offset, (int)in->whence);
+	if (at < 0)
+		return -errno;
+	lo.offset = (uint64_t)at;
+	buf_append(out, &lo, sizeof(lo));
+	return 0;
+}
+
+int
+op_copy_file_range(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+{
+	const struct fuse_copy_file_range_in *in = &r->in.copy;
+	struct handle *from = handle_find(fs, in->fh_in, i->id, false);
+	struct handle *to = handle_find(fs, in->fh_out, in->nodeid_out, false);
+	off_t off_in = (off_t)in->off_in, off_out = (off_t)in->off_out;
+	size_t len = in->len < COPY_MAX ? (size_t)in->len : COPY_MAX;
+	struct fuse_write_out wo = {0};
+	ssize_t n;
+
+	if (from == NULL || to == NULL)
+		return -EBADF;
+	coherence_before(fs, to->inode, to->fd);
+	n = copy_file_range(from->fd, &off_in, to->fd, &off_out, len, 0);
+	if (n < 0)
+		n = -errno;
+	coherence_after(fs, to->inode, to->fd);
+	if (n < 0)
+		return (int)n;
+	wo.size = (uint32_t)n;
+	buf_append(out, &wo, sizeof(wo));
+	return 0;
+}

@@ -1,0 +1,294 @@
+/* Requests about names in a folder. Each is one system call on (folder descriptor, component). */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+
+#include "server.h"
+
+mode_t
+mode_allowed(mode_t type, mode_t mode)
+{
+	/* Set-group-ID on a folder only says which group new files get. */
+	return mode & (S_ISDIR(type) ? 03777 : 01777);
+}
+
+int
+entry_fill(struct fs *fs, struct inode *dir, const char *name, const struct statx *st, bool own,
+	struct fuse_entry_out *ret)
+{
+	struct inode *i = inode_get(fs, st);
+	struct statx now = *st;
+	int r = i == NULL ? -ENFILE : entry_set(fs, dir, name, i);
+
+	if (r < 0) {
+		if (i != NULL)
+			inode_drop_if_unused(fs, i);
+		return r;
+	}
+	i->nlookup++;
+	if (fs->ninodes > INODES_HIGH)
+		coherence_trim(fs);
+	if (i->wd < 0 && (st->stx_nlink > 1 || i->key.mnt != dir->key.mnt)) {
+		watch_file(fs, i);
+		if (i->wd >= 0 && inode_stat(fs, i, &now) < 0)
+			now = *st;
+	}
+	if (own)
+		coherence_own_meta(fs, i, &now);
+	else
+		coherence_tell(fs, i, &now);
+	*ret = (struct fuse_entry_out){
+		.nodeid = i->id,
+		.entry_valid = coherence_entry_ttl(dir),
+		.attr_valid = coherence_attr_ttl(i, &now),
+	};
+	attr_fill(fs, &now, &ret->attr);
+	return 0;
+}
+
+int
+entry_made(
+	struct fs *fs, struct inode *dir, int dirfd, const char *name, struct fuse_entry_out *ret)
+{
+	struct statx st;
+	int r = stat_at(dirfd, name, &st);
+
+	if (r == 0)
+		r = entry_fill(fs, dir, name, &st, true, ret);
+	coherence_after(fs, dir, dirfd);
+	return r;
+}
+
+/* Opens the folder, which is watched from before its first look. */
+static int
+folder_get(struct fs *fs, struct inode *dir, struct nodefd *ret)
+{
+	if (dir->key.type != S_IFDIR)
+		return -ENOTDIR;
+	watch_folder(fs, dir);
+	return nodefd_get(fs, dir, ret);
+}
+
+static int
+reply_made(
+	struct fs *fs, struct inode *dir, const struct nodefd *d, const char *name, struct buf *out)
+{
+	struct fuse_entry_out eo;
+	int r = entry_made(fs, dir, d->fd, name, &eo);
+
+	if (r == 0)
+		buf_append(out, &eo, sizeof(eo));
+	return r;
+}
+
+static int
+reply_negative(struct fs *fs, struct inode *dir, const char *name, struct buf *out)
+{
+	struct fuse_entry_out eo = {.entry_valid = coherence_entry_ttl(dir)};
+
+	if (entry_set(fs, dir, name, NULL) < 0)
+		return -ENOENT;
+	buf_append(out, &eo, sizeof(eo));
+	return 0;
+}
+
+int
+op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	struct fuse_entry_out eo;
+	struct statx st;
+	int e = folder_get(fs, dir, &d);
+
+	if (e < 0)
+		return e;
+	e = stat_at(d.fd, r->name, &st);
+	if (e == -ENOENT)
+		return reply_negative(fs, dir, r->name, out);
+	if (e == 0)
+		e = entry_fill(fs, dir, r->name, &st, false, &eo);
+	if (e == 0)
+		buf_append(out, &eo, sizeof(eo));
+	return e;
+}
+
+int
+op_symlink(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	int e = folder_get(fs, dir, &d);
+
+	if (e < 0)
+		return e;
+	if (symlinkat(r->name2, d.fd, r->name) < 0)
+		return -errno;
+	return reply_made(fs, dir, &d, r->name, out);
+}
+
+int
+op_mknod(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	mode_t type = r->in.mknod.mode & S_IFMT;
+	int e;
+
+	/* Devices would be the host's own. */
+	if (type != S_IFREG && type != S_IFIFO && type != S_IFSOCK)
+		return -EPERM;
+	e = folder_get(fs, dir, &d);
+	if (e < 0)
+		return e;
+	if (mknodat(d.fd, r->name, type | mode_allowed(type, r->in.mknod.mode), 0) < 0)
+		return -errno;
+	return reply_made(fs, dir, &d, r->name, out);
+}
+
+int
+op_mkdir(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	int e = folder_get(fs, dir, &d);
+
+	if (e < 0)
+		return e;
+	if (mkdirat(d.fd, r->name, mode_allowed(S_IFDIR, r->in.mkdir.mode)) < 0)
+		return -errno;
+	return reply_made(fs, dir, &d, r->name, out);
+}
+
+/* A file whose name is gone, but that the guest may still use: its attributes changed. */
+static void
+lost_name(struct fs *fs, struct held *h)
+{
+	struct statx st;
+
+	if (h->fd >= 0 && stat_at(h->fd, "", &st) == 0)
+		coherence_own_meta(fs, h->inode, &st);
+	nodefd_hold(fs, h);
+}
+
+static int
+remove_name(struct fs *fs, struct inode *dir, const char *name, int flags)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	CLEAN_HELD struct held h = HELD_INIT;
+	int e = folder_get(fs, dir, &d);
+
+	if (e < 0)
+		return e;
+	nodefd_before_loss(fs, dir, d.fd, name, &h);
+	if (unlinkat(d.fd, name, flags) < 0)
+		return -errno;
+	lost_name(fs, &h);
+	entry_unset(fs, dir, name);
+	coherence_after(fs, dir, d.fd);
+	return 0;
+}
+
+int
+op_unlink(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	(void)out;
+	return remove_name(fs, dir, r->name, 0);
+}
+
+int
+op_rmdir(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	(void)out;
+	return remove_name(fs, dir, r->name, AT_REMOVEDIR);
+}
+
+static struct inode *
+child_of(const struct fs *fs, const struct inode *dir, const char *name)
+{
+	struct entry *e = entry_find(fs, dir, name);
+
+	return e != NULL ? e->child : NULL;
+}
+
+/* The names as the guest's kernel now has them. What was moved has a new change time. */
+static void
+renamed(struct fs *fs, struct inode *from, struct inode *to, int fromfd, int tofd,
+	const struct fuse_request *r)
+{
+	struct inode *moved = child_of(fs, from, r->name), *other = child_of(fs, to, r->name2);
+	struct statx st;
+
+	if (moved != NULL)
+		moved->pins++;
+	if (other != NULL)
+		other->pins++;
+	entry_unset(fs, from, r->name);
+	entry_unset(fs, to, r->name2);
+	if (moved != NULL && entry_set(fs, to, r->name2, moved) == 0 &&
+		stat_at(tofd, r->name2, &st) == 0 && file_key_is(&moved->key, &st))
+		coherence_own_meta(fs, moved, &st);
+	if (r->in.rename.flags & RENAME_EXCHANGE && other != NULL &&
+		entry_set(fs, from, r->name, other) == 0 && stat_at(fromfd, r->name, &st) == 0 &&
+		file_key_is(&other->key, &st))
+		coherence_own_meta(fs, other, &st);
+	if (moved != NULL)
+		moved->pins--;
+	if (other != NULL)
+		other->pins--;
+}
+
+int
+op_rename(struct fs *fs, struct inode *from, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd a = NODEFD_INIT, b = NODEFD_INIT;
+	CLEAN_HELD struct held h = HELD_INIT;
+	struct inode *to = inode_find(fs, r->in.rename.newdir);
+	uint32_t flags = r->in.rename.flags;
+	int e;
+
+	(void)out;
+	if (to == NULL)
+		return -ESTALE;
+	e = folder_get(fs, from, &a);
+	if (e == 0)
+		e = folder_get(fs, to, &b);
+	if (e < 0)
+		return e;
+	if (flags == 0)
+		nodefd_before_loss(fs, to, b.fd, r->name2, &h);
+	if (renameat2(a.fd, r->name, b.fd, r->name2, flags) < 0)
+		return -errno;
+	/* Two hard links of one file: rename(2) does nothing, and both stay. */
+	if (h.inode != NULL && h.inode == child_of(fs, from, r->name))
+		return 0;
+	lost_name(fs, &h);
+	renamed(fs, from, to, a.fd, b.fd, r);
+	coherence_after(fs, from, a.fd);
+	coherence_after(fs, to, b.fd);
+	return 0;
+}
+
+int
+op_link(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT, old = NODEFD_INIT;
+	struct inode *i = inode_find(fs, r->in.link.oldnodeid);
+	int e;
+
+	if (i == NULL)
+		return -ESTALE;
+	if (i->key.type == S_IFDIR)
+		return -EPERM;
+	e = folder_get(fs, dir, &d);
+	if (e == 0)
+		e = nodefd_get(fs, i, &old);
+	if (e < 0)
+		return e;
+	/* Through the magic link: the very file, and a symlink itself rather than its target. */
+	if (linkat(fs->opt.proc_fd, fd_name(old.fd).s, d.fd, r->name, AT_SYMLINK_FOLLOW) < 0)
+		return -errno;
+	return reply_made(fs, dir, &d, r->name, out);
+}

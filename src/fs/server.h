@@ -1,0 +1,271 @@
+#pragma once
+/*
+ * The state of one server and the seams between its files. One thread owns all of it.
+ *
+ *   serve.c      the loop: messages in, replies and notifications out
+ *   dispatch.c   request -> handler -> reply
+ *   ops_*.c      the handlers
+ *   inode.c      what the guest knows: inodes by id and by identity, names, handles
+ *   nodefd.c     from an inode to a descriptor, verified
+ *   coherence.c  what was told to the guest against what the host has; notifications
+ *   watch.c      inotify
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <base/buf.h>
+#include <base/err.h>
+#include <base/htab.h>
+#include <base/list.h>
+#include <fs/fs.h>
+#include <wire/fuse.h>
+
+/* What the host may be made to hold for one guest. */
+#define INODES_MAX    (2u << 20)
+#define INODES_HIGH   (INODES_MAX / 10 * 9) /* from here on the guest is asked to forget */
+#define ENTRIES_MAX   (INODES_MAX * 2)
+#define NEGATIVES_MAX 32768
+#define DEPTH_MAX     16384 /* folders above a file */
+#define DEVICES_MAX   256
+#define FDS_RESERVED  64 /* of RLIMIT_NOFILE, for everything but handles and cached folders */
+
+#define TTL_WATCHED_S 3600
+#define TTL_BLIND_S   1
+
+/* The identity of a file: a number alone may be reused, and a file seen through two mounts may be
+ * writable through one of them only. */
+struct file_key {
+	uint64_t mnt, dev, ino;
+	int64_t btime_s; /* 0, 0 where the file system does not tell */
+	uint32_t btime_ns;
+	uint32_t type; /* S_IFMT bits */
+};
+
+/* What the guest's caches of an inode are consistent with. */
+struct known {
+	uint64_t size;
+	int64_t mtime_s, ctime_s;
+	uint32_t mtime_ns, ctime_ns;
+	uint64_t at_ns; /* CLOCK_REALTIME when this was seen */
+	bool valid;
+	bool own; /* the last change was the guest's own */
+};
+
+struct inode {
+	struct hnode by_id, by_key, by_wd;
+	struct list all;
+	uint64_t id;
+	struct file_key key;
+	bool keyed;           /* in by_key; no longer, once another file has taken its number */
+	uint64_t nlookup;     /* references that the guest holds; only FORGET takes them away */
+	unsigned pins;        /* uses of this inode within the current request */
+	struct list names;    /* entries that lead here */
+	struct list children; /* entries in this folder, negative ones too */
+	size_t nkids;         /* of them with a child */
+	struct list reap;
+	struct list handles;
+	int fd;       /* O_PATH: of a folder, or of a file that has lost its name; or -1 */
+	bool fd_held; /* not to be closed before the guest forgets */
+	uint64_t fd_epoch;
+	struct list lru;
+	int wd; /* inotify watch, or -1 */
+	uint64_t wd_retry_ms;
+	struct known known;
+};
+
+/* A name that was told to the guest: of an inode, or (child NULL) that it does not exist. */
+struct entry {
+	struct hnode hash;
+	struct inode *parent, *child;
+	struct list in_parent;
+	struct list in_child; /* or in the list of negative ones */
+	size_t len;
+	char name[];
+};
+
+struct handle {
+	struct list in_inode;
+	struct inode *inode;
+	int fd;
+	uint32_t index, generation;
+	bool dir, writable;
+	/* A folder's stream: entries read ahead, and the position of the first of them. */
+	struct buf dents;
+	uint64_t pos;
+};
+
+struct fs {
+	struct fs_options opt;
+	struct buf in, out, notes;
+	bool ready; /* INIT was answered */
+	uint64_t seed;
+
+	struct htab by_id, by_key, by_wd, entries;
+	struct list inodes; /* in order of ids */
+	struct list reap;   /* being freed */
+	bool reaping;
+	size_t ninodes, nentries, nnegatives;
+	struct list negatives;
+	struct inode *trim_at;
+	uint64_t next_id;
+	struct inode *root;
+	bool stage; /* the root is a read-only tmpfs: the folders above the workspaces */
+	uint64_t stage_mnt;
+	uint64_t devices[DEVICES_MAX];
+	size_t ndevices;
+
+	struct handle **handles;
+	size_t nhandle_slots, nhandles, handles_max, handle_hint;
+	uint32_t handle_generation;
+	struct list lru; /* inodes with a cached fd, oldest first */
+	size_t ncached, nheld, cached_max;
+	uint64_t fd_epoch; /* descriptors of folders from an earlier one are looked up again */
+	uint64_t fd_epoch_ms;
+
+	int inotify_fd;
+	bool blind; /* some folder could not be watched */
+	bool blind_said;
+	uint64_t watch_at_ms; /* when pending events are due; 0: none are */
+	bool resync;          /* events were lost: the table is being walked */
+	struct inode *resync_at;
+	uint64_t resync_end;
+};
+
+/* inode.c */
+int fs_tables_init(struct fs *fs, struct err *e);
+void fs_tables_release(struct fs *fs);
+void fs_tables_reset(struct fs *fs); /* the guest has a new mount: it knows nothing */
+
+void file_key_of(const struct statx *st, struct file_key *ret);
+bool file_key_is(const struct file_key *a, const struct statx *st);
+/* NULL: an id that the guest was never told, or has forgotten. */
+struct inode *inode_find(const struct fs *fs, uint64_t id);
+/* The inode of this file; made where it is new. NULL: too many. */
+struct inode *inode_get(struct fs *fs, const struct statx *st);
+/* The inode of this file where there is one already, or NULL. */
+struct inode *inode_of(const struct fs *fs, const struct statx *st);
+void inode_forget(struct fs *fs, uint64_t id, uint64_t n);
+void inode_drop_if_unused(struct fs *fs, struct inode *i);
+/* The next in order of ids, for walks that survive removals (fs->resync_at, fs->trim_at). */
+struct inode *inode_after(const struct fs *fs, const struct inode *i);
+
+struct entry *entry_find(const struct fs *fs, const struct inode *dir, const char *name);
+/* child NULL: the name does not exist. 0 or -ENFILE. */
+int entry_set(struct fs *fs, struct inode *dir, const char *name, struct inode *child);
+void entry_drop(struct fs *fs, struct entry *e);
+/* The name is no longer known to exist or not to. */
+void entry_unset(struct fs *fs, struct inode *dir, const char *name);
+
+/* handle.c: fd is taken, on failure too. fh or -errno. */
+int handle_open(struct fs *fs, struct inode *i, int fd, bool dir, bool writable, uint64_t *ret_fh);
+bool handle_room(const struct fs *fs);
+struct handle *handle_find(const struct fs *fs, uint64_t fh, uint64_t id, bool dir);
+void handle_close(struct fs *fs, struct handle *h);
+struct handle *handle_any(const struct inode *i);
+
+/*
+ * nodefd.c: a descriptor for an inode, usually O_PATH, verified to be that inode. Single path
+ * components below folders that are held open, never following a symlink.
+ */
+struct nodefd {
+	struct fs *fs;
+	struct inode *inode;
+	int fd;
+	bool owned;
+};
+#define NODEFD_INIT                                                                                \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+#define CLEAN_NODEFD __attribute__((cleanup(nodefd_put)))
+int nodefd_get(struct fs *fs, struct inode *i, struct nodefd *ret); /* 0, -ESTALE, -errno */
+void nodefd_put(struct nodefd *n);
+/* The inode's own file, opened for data. Regular files and folders only: -EINVAL. fd or -errno. */
+int nodefd_reopen(const struct nodefd *n, int flags);
+int inode_stat(struct fs *fs, struct inode *i, struct statx *ret);
+int stat_at(int dirfd, const char *name, struct statx *ret); /* name "": dirfd itself */
+/*
+ * A file that loses a name must stay reachable until the guest forgets it. Before the loss: a
+ * descriptor of what the guest knows under that name, or -1; after it: nodefd_hold takes that.
+ */
+struct held {
+	struct inode *inode;
+	int fd;
+};
+#define HELD_INIT                                                                                  \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+void nodefd_before_loss(
+	struct fs *fs, struct inode *dir, int dirfd, const char *name, struct held *ret);
+void nodefd_hold(struct fs *fs, struct held *h);
+void held_release(struct held *h);
+#define CLEAN_HELD __attribute__((cleanup(held_release)))
+void nodefd_drop_cached(struct fs *fs, struct inode *i);
+/* Forget where folders are: each is looked up again from the root before its next use. */
+void nodefd_new_epoch(struct fs *fs);
+/* "17" for descriptor 17: its name in fs->opt.proc_fd, which is also the working folder. */
+struct fd_name {
+	char s[12];
+};
+struct fd_name fd_name(int fd);
+
+/* coherence.c */
+/* The guest is being told these attributes. */
+void coherence_tell(struct fs *fs, struct inode *i, const struct statx *st);
+/* Around a change that the guest makes to a file's content or attributes. */
+void coherence_before(struct fs *fs, struct inode *i, int fd);
+void coherence_after(struct fs *fs, struct inode *i, int fd);
+void coherence_own(struct inode *i, const struct statx *st);
+void coherence_own_meta(struct fs *fs, struct inode *i, const struct statx *st);
+/* At an open: true where the guest may keep the pages that it has. */
+bool coherence_keep_cache(struct fs *fs, struct inode *i, int fd);
+/* An event: compare with the host, tell the guest what differs. */
+void coherence_check_inode(struct fs *fs, struct inode *i);
+enum { CHECK_NAMES = 1, CHECK_DELETED = 2 }; /* the event was about the name; its deletion */
+void coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsigned how);
+/* Events were lost: everything is compared, a piece at a time. */
+void coherence_resync_start(struct fs *fs);
+void coherence_resync_step(struct fs *fs);
+uint64_t coherence_attr_ttl(const struct inode *i, const struct statx *st);
+uint64_t coherence_entry_ttl(const struct inode *dir);
+void note_inval_inode(struct fs *fs, uint64_t id, int64_t off);
+void note_inval_entry(struct fs *fs, uint64_t dir, const char *name);
+/* Asks the guest to forget some of what it has. */
+void coherence_trim(struct fs *fs);
+
+/* watch.c */
+void watch_init(struct fs *fs);
+void watch_release(struct fs *fs);
+/* To be called before the first look into a folder. */
+void watch_folder(struct fs *fs, struct inode *dir);
+/* A file whose changes its folder's watch would not show. */
+void watch_file(struct fs *fs, struct inode *i);
+void watch_drop(struct fs *fs, struct inode *i);
+void watch_read(struct fs *fs);
+
+/* dispatch.c: one whole message; the reply is appended to out, and notes after it. */
+int dispatch(struct fs *fs, const uint8_t *p, size_t n);
+
+/* Handlers: append their reply's body to out and return 0, or -errno. */
+typedef int op_fn(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out);
+op_fn op_lookup, op_symlink, op_mknod, op_mkdir, op_unlink, op_rmdir, op_rename, op_link;
+op_fn op_getattr, op_setattr, op_readlink, op_statfs, op_syncfs;
+op_fn op_open, op_create, op_tmpfile, op_read, op_write, op_release, op_fsync;
+op_fn op_fallocate, op_lseek, op_copy_file_range;
+op_fn op_opendir, op_readdir, op_readdirplus, op_releasedir, op_fsyncdir;
+op_fn op_setxattr, op_getxattr, op_listxattr, op_removexattr;
+op_fn op_init, op_forget, op_batch_forget;
+
+/* ops_attr.c */
+void attr_fill(struct fs *fs, const struct statx *st, struct fuse_attr *ret);
+uint64_t attr_ino(struct fs *fs, const struct statx *st, uint64_t ino);
+/* ops_name.c: a name as the guest is told of it; takes one lookup reference. */
+int entry_fill(struct fs *fs, struct inode *dir, const char *name, const struct statx *st, bool own,
+	struct fuse_entry_out *ret);
+/* As entry_fill for a file that the guest has just made in the folder of dirfd. */
+int entry_made(
+	struct fs *fs, struct inode *dir, int dirfd, const char *name, struct fuse_entry_out *ret);
+/* What of a mode the guest may set: no set-user-ID, no set-group-ID on files. */
+mode_t mode_allowed(mode_t type, mode_t mode);

@@ -1,0 +1,371 @@
+/*
+ * How this works: three threads carry FUSE messages between /dev/fuse and the port.
+ *
+ *   up    one request per read(2) of /dev/fuse, written whole to the port
+ *   down  cuts the port's bytes into messages by their length field; replies go to /dev/fuse at
+ * once, notifications (unique 0) into a queue note  writes the notifications: the kernel takes an
+ * inode's or a page's lock for one, and whoever holds that may be waiting for a reply, so they must
+ * never stand in the way of replies
+ *
+ * No thread touches the mount itself. Where a page of this process had to be written back through
+ * the mount before a thread could go on, nothing would ever move again: memory is locked as it is
+ * touched, and the threads are marked as those that free memory (PR_SET_IO_FLUSHER). When the port
+ * is lost the connection is aborted: whoever uses the mount gets an error instead of waiting for
+ * ever.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/io.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/str.h>
+#include <wire/fuse.h>
+
+#include "guest.h"
+
+#define STACK_SIZE    (128u << 10)
+#define READ_SIZE     (64u << 10)
+#define NOTES_MAX     (32u << 20)
+#define READ_AHEAD_KB "1024"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+struct pump {
+	int port_fd, fuse_fd;
+	char mountpoint[PATH_MAX];
+	char device[32]; /* "0:42": names the connection and its read-ahead in /sys */
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* notes or stopped */
+	struct buf notes;
+	bool stopped;
+};
+
+static bool
+write_sys(const char *path, const char *text)
+{
+	CLEAN_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+/* Every request, waiting or new, then fails with ENOTCONN or ECONNABORTED. */
+static void
+abort_connection(const struct pump *p)
+{
+	CLEAN_FREE char *path = xasprintf(
+		"/sys/fs/fuse/connections/%s/abort", p->device + strcspn(p->device, ":") + 1);
+
+	if (p->device[0] != '\0' && write_sys(path, "1"))
+		return;
+	/* MNT_FORCE aborts first, whether or not the mount can go. */
+	if (umount2(p->mountpoint, MNT_FORCE) < 0 && errno != EBUSY)
+		log_warn("abort %s: %s", p->mountpoint, strerror(errno));
+}
+
+static void
+stop(struct pump *p, const char *why, int code)
+{
+	bool first;
+
+	pthread_mutex_lock(&p->lock);
+	first = !p->stopped;
+	p->stopped = true;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	if (!first)
+		return;
+	log_warn("workspaces: %s%s%s", why, code != 0 ? ": " : "", code != 0 ? strerror(code) : "");
+	abort_connection(p);
+}
+
+/* poll(2) only where the descriptor is non-blocking and has nothing: one call less per message. */
+static int
+wait_fd(int fd, short events)
+{
+	struct pollfd p = {fd, events, 0};
+
+	while (poll(&p, 1, -1) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+static int
+write_all(int fd, const uint8_t *at, size_t n)
+{
+	while (n > 0) {
+		ssize_t put = write(fd, at, n);
+
+		if (put < 0 && errno == EAGAIN && wait_fd(fd, POLLOUT) == 0)
+			continue;
+		if (put < 0 && errno != EINTR)
+			return -errno;
+		if (put > 0) {
+			at += put;
+			n -= (size_t)put;
+		}
+	}
+	return 0;
+}
+
+static ssize_t
+read_some(int fd, void *p, size_t n)
+{
+	for (;;) {
+		ssize_t got = read(fd, p, n);
+
+		if (got >= 0)
+			return got;
+		if (errno == EAGAIN && wait_fd(fd, POLLIN) == 0)
+			continue;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+static void *
+pump_up(void *arg)
+{
+	struct pump *p = arg;
+	CLEAN_FREE uint8_t *msg = xmalloc(FUSE_WIRE_MSG_MAX);
+
+	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	for (;;) {
+		ssize_t n = read_some(p->fuse_fd, msg, FUSE_WIRE_MSG_MAX);
+		int r;
+
+		if (n == -ENOENT) /* interrupted before it was read */
+			continue;
+		if (n <= 0) {
+			stop(p, "file system is gone", (int)-n);
+			return NULL;
+		}
+		r = write_all(p->port_fd, msg, (size_t)n);
+		if (r < 0) {
+			stop(p, "port is lost", -r);
+			return NULL;
+		}
+	}
+}
+
+/* False where the queue is no use any more. */
+static bool
+queue_note(struct pump *p, const uint8_t *msg, size_t n)
+{
+	bool go_on;
+
+	pthread_mutex_lock(&p->lock);
+	while (p->notes.len > NOTES_MAX && !p->stopped)
+		pthread_cond_wait(&p->changed, &p->lock);
+	buf_append(&p->notes, msg, n);
+	pthread_cond_broadcast(&p->changed);
+	go_on = !p->stopped;
+	pthread_mutex_unlock(&p->lock);
+	return go_on;
+}
+
+static void *
+pump_notes(void *arg)
+{
+	struct pump *p = arg;
+
+	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	for (;;) {
+		CLEAN_BUF struct buf batch = BUF_INIT;
+		ssize_t n;
+
+		pthread_mutex_lock(&p->lock);
+		while (p->notes.len == 0 && !p->stopped)
+			pthread_cond_wait(&p->changed, &p->lock);
+		batch = p->notes;
+		p->notes = (struct buf)BUF_INIT;
+		pthread_cond_broadcast(&p->changed);
+		pthread_mutex_unlock(&p->lock);
+		if (batch.len == 0)
+			return NULL;
+		while ((n = fuse_wire_peek(&batch, sizeof(struct fuse_out_header))) > 0) {
+			/* ENOENT: the kernel has long forgotten what this is about. */
+			if (write(p->fuse_fd, batch.data, (size_t)n) < 0 && errno == ENODEV)
+				return NULL;
+			buf_consume(&batch, (size_t)n);
+		}
+	}
+}
+
+/* One message from the host. ENOENT: its request was interrupted. False at the connection's end. */
+static bool
+deliver(struct pump *p, const uint8_t *msg, size_t n)
+{
+	struct fuse_out_header h;
+
+	memcpy(&h, msg, sizeof(h));
+	if (h.unique == 0)
+		return queue_note(p, msg, n);
+	if (write(p->fuse_fd, msg, n) < 0 && errno != ENOENT) {
+		if (errno == ENODEV || errno == EPERM)
+			return false;
+		log_warn("workspaces: a reply was refused: %s", strerror(errno));
+	}
+	return true;
+}
+
+static void *
+pump_down(void *arg)
+{
+	struct pump *p = arg;
+	CLEAN_BUF struct buf in = BUF_INIT;
+
+	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	for (;;) {
+		ssize_t n = read_some(p->port_fd, buf_reserve(&in, READ_SIZE), READ_SIZE);
+
+		if (n <= 0) {
+			stop(p, "port is lost", (int)-n);
+			return NULL;
+		}
+		buf_commit(&in, (size_t)n);
+		while ((n = fuse_wire_peek(&in, sizeof(struct fuse_out_header))) > 0) {
+			if (!deliver(p, in.data, (size_t)n)) {
+				stop(p, "file system is gone", 0);
+				return NULL;
+			}
+			buf_consume(&in, (size_t)n);
+		}
+		if (n < 0) {
+			stop(p, "nonsense from the port", 0);
+			return NULL;
+		}
+	}
+}
+
+/* The device of the mount, without asking the mount: "36 35 0:42 / /mountpoint opts ...". */
+static void
+find_device(struct pump *p)
+{
+	CLEAN_FCLOSE FILE *f = fopen("/proc/self/mountinfo", "re");
+	CLEAN_FREE char *line = NULL;
+	size_t cap = 0;
+
+	while (f != NULL && getline(&line, &cap, f) > 0) {
+		char *at = line, *field[5];
+
+		for (size_t k = 0; k < ARRAY_LEN(field); k++)
+			field[k] = at != NULL ? strsep(&at, " ") : NULL;
+		if (field[4] != NULL && strcmp(field[4], p->mountpoint) == 0)
+			snprintf(p->device, sizeof(p->device), "%s", field[2]);
+	}
+}
+
+static void
+tune(const struct pump *p)
+{
+	CLEAN_FREE char *path = xasprintf("/sys/class/bdi/%s/read_ahead_kb", p->device);
+
+	/* INIT's max_readahead can only lower the default of 128 KiB. */
+	if (p->device[0] == '\0' || !write_sys(path, READ_AHEAD_KB))
+		log_debug("workspaces: no read-ahead setting for %s", p->mountpoint);
+	/* The way to abort; it may be there already. */
+	if (mount("fusectl", "/sys/fs/fuse/connections", "fusectl",
+		    MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 &&
+		errno != EBUSY)
+		log_debug("workspaces: no fusectl: %s", strerror(errno));
+}
+
+static int
+start_thread(void *(*run)(void *), struct pump *p)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	pthread_t t;
+	int r;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&t, &attr, run, p);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+static int
+mount_fuse(const struct pump *p, struct err *e)
+{
+	char options[160];
+
+	snprintf(options, sizeof(options),
+		"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,"
+		"max_read=%u",
+		p->fuse_fd, FUSE_WIRE_IO_MAX);
+	if (mount("paddock", p->mountpoint, "fuse.paddock", MS_NOSUID | MS_NODEV | MS_NOATIME,
+		    options) < 0)
+		return err_sys(e, errno, "mount the workspaces at '%s'", p->mountpoint);
+	return 0;
+}
+
+static struct pump *
+pump_new(int port_fd, const char *mountpoint)
+{
+	struct pump *p = xcalloc(1, sizeof(*p));
+
+	p->port_fd = port_fd;
+	p->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	snprintf(p->mountpoint, sizeof(p->mountpoint), "%s", mountpoint);
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->changed, NULL);
+	return p;
+}
+
+int
+guest_pump_start(int port_fd, const char *mountpoint, struct err *e)
+{
+	void *(*const threads[])(void *) = {pump_up, pump_down, pump_notes};
+	struct pump *p = pump_new(port_fd, mountpoint);
+	int r;
+
+	if (p->fuse_fd < 0) {
+		r = err_sys(e, errno, "open /dev/fuse");
+		free(p);
+		return r;
+	}
+	r = mount_fuse(p, e);
+	if (r < 0) {
+		close(p->fuse_fd);
+		free(p);
+		return r;
+	}
+	find_device(p);
+	tune(p);
+	/* As it is touched, or 20 sessions' worth of stacks and libraries would be. */
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		log_debug("workspaces: mlockall: %s", strerror(errno));
+	/* From here on p belongs to the threads, which live as long as the process. */
+	for (size_t k = 0; k < ARRAY_LEN(threads); k++) {
+		r = start_thread(threads[k], p);
+		if (r != 0) {
+			stop(p, "cannot start a thread", r);
+			return err_sys(e, r, "start a thread for the workspaces");
+		}
+	}
+	return 0;
+}

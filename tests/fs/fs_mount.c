@@ -1,0 +1,87 @@
+/*
+ * Mounts a folder through the whole path on this machine's own kernel: the guest's pump on one end
+ * of a socket pair, the fs role's server on the other.
+ *
+ *   fs_mount FOLDER MOUNTPOINT [UID]     says "ready", then serves until SIGTERM or its stdin ends
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <base/log.h>
+#include <fs/fs.h>
+
+#include "../../src/guest/guest.h"
+
+static int
+serve(int stream, const char *folder, uid_t uid)
+{
+	struct fs_options o = {.stream_fd = stream, .guest_uid = uid, .guest_gid = uid};
+	struct err e = {0};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	log_init("fs", getenv("FS_DEBUG") != NULL ? LOG_DEBUG : LOG_WARN);
+	o.root_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	o.proc_fd = fs_proc_open(&e);
+	if (o.root_fd < 0 || o.proc_fd < 0 || fs_serve(&o, &e) < 0) {
+		fprintf(stderr, "fs_serve: %s\n", e.msg);
+		return 1;
+	}
+	return 0;
+}
+
+/* Until somebody wants the end: a signal, the end of stdin, or the server's death. */
+static void
+wait_end(void)
+{
+	sigset_t s;
+	struct pollfd p[2] = {{0, POLLIN, 0}, {-1, POLLIN, 0}};
+
+	sigemptyset(&s);
+	sigaddset(&s, SIGTERM);
+	sigaddset(&s, SIGINT);
+	sigaddset(&s, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &s, NULL);
+	p[1].fd = signalfd(-1, &s, SFD_CLOEXEC);
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+}
+
+int
+main(int argc, char **argv)
+{
+	uid_t uid = argc > 3 ? (uid_t)atoi(argv[3]) : 0;
+	struct err e = {0};
+	int sv[2], status = 0;
+	pid_t pid;
+
+	if (argc < 3 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return 2;
+	pid = fork();
+	if (pid == 0) {
+		close(sv[1]);
+		_exit(serve(sv[0], argv[1], uid));
+	}
+	close(sv[0]);
+	if (guest_pump_start(sv[1], argv[2], &e) < 0) {
+		fprintf(stderr, "pump: %s\n", e.msg);
+		return 1;
+	}
+	printf("ready %d\n", (int)pid);
+	fflush(stdout);
+	wait_end();
+	umount2(argv[2], MNT_DETACH);
+	shutdown(sv[1], SHUT_RDWR);
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 3;
+}
