@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,11 +47,20 @@ help_verb(const struct verb *v)
 	print_options(global_options);
 }
 
-/* mdoc(7): a line may not begin with a control character, a backslash starts an escape. */
+/*
+ * mdoc(7): a line may not begin with a control character, a backslash starts an escape, and a new
+ * sentence begins a new line.
+ */
 static void
 mdoc_text(const char *text)
 {
 	for (bool start = true; *text != '\0'; text++) {
+		if (text[0] == '.' && text[1] == ' ' && isupper((unsigned char)text[2])) {
+			printf(".\n");
+			text++;
+			start = true;
+			continue;
+		}
 		if (start && (*text == '.' || *text == '\''))
 			printf("\\&");
 		if (*text == '\\')
@@ -85,7 +95,8 @@ mdoc_commands(void)
 
 		if (v->hidden)
 			continue;
-		printf(".Ss paddock %s\n.Bd -ragged -offset indent\n.Nm\n.Cm %s\n", v->name, v->name);
+		printf(".Ss paddock %s\n.Bd -ragged -offset indent\n.Nm\n.Cm %s\n", v->name,
+			v->name);
 		mdoc_text(v->usage);
 		printf(".Ed\n.Pp\n%s.\n", v->summary);
 		if (v->alias != NULL)
@@ -121,9 +132,15 @@ help_exec(struct cli *c, const struct args *a, struct err *e)
 	return usage_error(e, "unknown command '%s': see paddock --help", a->words[0]);
 }
 
+static const struct option_def help_options[] = {
+	{"mdoc", 0, NULL, "print the commands' part of the manual page"},
+	{0},
+};
+
 const struct verb verb_help = {.name = "help",
 	.summary = "Show help for a command",
 	.usage = "[COMMAND]",
+	.options = help_options,
 	.exec = help_exec};
 
 static int
