@@ -206,6 +206,7 @@ image_remove(const char *data_dir, const char *id, struct err *e)
 {
 	CLEAN_FREE char *from = xasprintf("%s/templates/%s", data_dir, id);
 	CLEAN_FREE char *to = xasprintf("%s/templates/.gone-%s", data_dir, id);
+	CLEANUP(template_release) struct template t = {0};
 	CLEAN_CLOSE int lock = -1;
 	int r;
 
@@ -215,6 +216,10 @@ image_remove(const char *data_dir, const char *id, struct err *e)
 	lock = store_lock(data_dir, REMOVE_WAIT_MS, NULL, NULL, e);
 	if (lock < 0)
 		return lock;
+	/* A broken one may go, but not one that a newer paddock understands. */
+	r = store_load(data_dir, id, &t, e);
+	if (r == -EPROTO)
+		return r;
 	/* First out of sight in one step, so that there is never half an image. */
 	if (rename(from, to) < 0)
 		return err_sys(e, errno, "remove image '%s'", id);

@@ -24,21 +24,20 @@
 /* One that a starting machine may be about to open is younger than this. */
 #define UNUSED_AFTER_S 3600
 
-/* Entries are numbered, so that no two share an inode: newc would take them for hard links. */
+/* Inode numbers only tell hard links apart, of which there are none: all are 0. */
 static void
-header(struct buf *out, unsigned ino, mode_t mode, unsigned nlink, dev_t rdev, size_t n,
-	const char *path)
+header(struct buf *out, mode_t mode, unsigned nlink, dev_t rdev, size_t n, const char *path)
 {
-	buf_printf(out, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x", ino,
+	buf_printf(out, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x", 0u,
 		(unsigned)mode, 0u, 0u, nlink, 0u, n, 0u, 0u, major(rdev), minor(rdev),
 		strlen(path) + 1, 0u);
 }
 
 static void
-pad4(struct buf *out, size_t start)
+pad4(struct buf *out)
 {
 	static const char zero[4];
-	size_t over = (out->len - start) % 4;
+	size_t over = out->len % 4;
 
 	if (over > 0)
 		buf_append(out, zero, 4 - over);
@@ -53,21 +52,20 @@ cpio_begin(struct buf *out)
 void
 cpio_entry(struct buf *out, const char *path, mode_t mode, dev_t rdev, const void *p, size_t n)
 {
-	/* Everything starts at a multiple of 4, so the length so far is as good a number as any. */
-	header(out, (unsigned)(out->len / 4 + 1), mode, S_ISDIR(mode) ? 2 : 1, rdev, n, path);
+	header(out, mode, S_ISDIR(mode) ? 2 : 1, rdev, n, path);
 	buf_append(out, path, strlen(path) + 1);
-	pad4(out, 0);
+	pad4(out);
 	if (n > 0)
 		buf_append(out, p, n);
-	pad4(out, 0);
+	pad4(out);
 }
 
 void
 cpio_end(struct buf *out)
 {
-	header(out, 0, 0, 1, 0, 0, "TRAILER!!!");
+	header(out, 0, 1, 0, 0, "TRAILER!!!");
 	buf_append(out, "TRAILER!!!", 11);
-	pad4(out, 0);
+	pad4(out);
 }
 
 /* Each line of the list is a path in the archive; its file lies in modules/ under the same name. */

@@ -42,8 +42,6 @@ uri_fits(const char *uri)
 		host = uri + 8;
 	else
 		return false;
-	if (strcspn(host, "@") < strcspn(host, "/"))
-		return false;
 	return !str_has_prefix(host, "localhost") && !str_has_prefix(host, "127.") &&
 	       !str_has_prefix(host, "[::1]");
 }
@@ -63,7 +61,10 @@ suite_fits(const char *suite, const char *codename, bool *ret_security)
 	return known && (suite[n] == '\0' || *ret_security);
 }
 
-/* Words that reach a command line and a file in the image: only what such words are made of. */
+/*
+ * Words that reach a command line and a file in the image: only what such words are made of. An @,
+ * before which a password may stand, is not among it.
+ */
 static bool
 word_fits(const char *s)
 {

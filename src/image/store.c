@@ -194,9 +194,9 @@ store_drop_kernels(const char *data_dir, struct err *e)
 		struct template t = {0};
 
 		/* One that cannot be read may use any of them. */
-		r = store_load(data_dir, ids.v[i], &t, e);
-		if (r == 0)
-			strv_setenv(&used, t.kernel, "");
+		if (store_load(data_dir, ids.v[i], &t, NULL) < 0)
+			return 0;
+		strv_setenv(&used, t.kernel, "");
 		template_release(&t);
 	}
 	for (size_t i = 0; i < kernels.n && r == 0; i++) {
