@@ -47,6 +47,7 @@ struct relay {
 	struct pipes *pipes;
 	struct side guest, remote;
 	struct direction up, down;
+	bool broken; /* a reset is on its way: an end that is read now is none */
 	relay_fn *done;
 	void *arg;
 };
@@ -150,7 +151,7 @@ pump_rounds(struct relay *r, struct direction *d)
 		if (n < 0)
 			return PUMP_RESET;
 		if (n == 0)
-			return finish(d);
+			return r->broken ? PUMP_WAIT : finish(d);
 		d->in_flight = (size_t)n;
 	}
 	return drain(d) < 0 ? PUMP_RESET : PUMP_WAIT;
@@ -197,6 +198,7 @@ end(struct relay *r, enum relay_end how)
 	/* A server that answers and resets (an upload refused half-way): its answer still counts.
 	 */
 	if (how == RELAY_RESET) {
+		r->broken = true;
 		(void)pump(r, &r->up);
 		(void)pump(r, &r->down);
 	}
