@@ -12,6 +12,9 @@ struct guest {
 	bool has_identity;
 	bool shutting_down;
 	struct sessions *sessions; /* of guest_server_start */
+	struct docker *docker;     /* of guest_docker_listen; NULL: the image has none */
+	int link_fd, fs_fd;        /* the two virtio-serial ports, of guest_boot */
+	bool pump_started;
 };
 
 /* boot.c: as PID 1 in the initramfs: modules, root file system, switch to it, basic mounts. */
@@ -22,6 +25,8 @@ int guest_identity_apply(struct guest *g, struct identity *i, struct err *e); /*
 void guest_power_off(struct guest *g);
 /* docker.c: listens on /run/docker.sock, starts dockerd at the first connection. */
 int guest_docker_listen(struct guest *g, struct err *e);
+/* Ends dockerd and with it the containers; waits at most limit_ms. */
+void guest_docker_stop(struct guest *g, uint64_t limit_ms);
 /* pump.c: mounts the workspaces' FUSE file system at mountpoint and pumps it through the port; its
  * threads live until power-off. */
 int guest_pump_start(int port_fd, const char *mountpoint, struct err *e);

@@ -1,0 +1,299 @@
+/*
+ * How this works: steps in a fixed order, each repeatable, so that an identity whose application
+ * failed half-way can be sent again. Files on the disk are written only where they change: a
+ * sandbox that starts again writes none.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <linux/random.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/io.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/str.h>
+
+#include "certs.h"
+#include "guest.h"
+#include "netcfg.h"
+#include "step.h"
+#include "textblock.h"
+#include "workspaces.h"
+
+#define ENTROPY_MAX         1024
+#define WORKSPACES_LIMIT_MS 30000
+#define ZONEINFO            "/usr/share/zoneinfo/"
+/* linux/ext4.h, since 6.7 in the user space headers */
+#define EXT4_RESIZE _IOW('f', 16, uint64_t)
+
+static int
+set_clock(struct guest *g, const struct identity *i, struct err *e)
+{
+	struct timespec t = {.tv_sec = (time_t)(i->time_ns / 1000000000),
+		.tv_nsec = (long)(i->time_ns % 1000000000)};
+
+	(void)g;
+	if (i->time_ns == 0)
+		return 0;
+	return clock_settime(CLOCK_REALTIME, &t) < 0 ? err_sys(e, errno, "set the clock") : 0;
+}
+
+/* random(4). Reseeded at once, so that nothing is drawn from a state that a clone could share. */
+static int
+add_entropy(struct guest *g, const struct identity *i, struct err *e)
+{
+	struct {
+		struct rand_pool_info head;
+		uint8_t bytes[ENTROPY_MAX];
+	} pool = {0};
+	CLEAN_CLOSE int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	size_t n = i->entropy.len < ENTROPY_MAX ? i->entropy.len : ENTROPY_MAX;
+
+	(void)g;
+	if (n == 0)
+		return 0;
+	pool.head.entropy_count = (int)n * 8;
+	pool.head.buf_size = (int)n;
+	memcpy(pool.bytes, i->entropy.data, n);
+	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+		return err_sys(e, errno, "entropy");
+	return 0;
+}
+
+static bool
+fit_for_hostname(const char *s)
+{
+	if (*s == '\0' || strlen(s) > 63)
+		return false;
+	for (; *s != '\0'; s++)
+		if (!isalnum((unsigned char)*s) && *s != '-' && *s != '.')
+			return false;
+	return true;
+}
+
+static int
+set_hostname(struct guest *g, const struct identity *i, struct err *e)
+{
+	CLEAN_FREE char *line = xasprintf("%s\n", i->hostname);
+	CLEAN_FREE char *hosts = NULL;
+	int r;
+
+	(void)g;
+	if (!fit_for_hostname(i->hostname))
+		return err_set(e, EINVAL, "host name: letters, digits and '-' only");
+	if (sethostname(i->hostname, strlen(i->hostname)) < 0)
+		return err_sys(e, errno, "host name");
+	r = text_write("/etc/hostname", line, strlen(line), 0644, e);
+	if (r < 0)
+		return r;
+	hosts = xasprintf("127.0.1.1 %s\n%s host.docker.internal gateway.docker.internal\n",
+		i->hostname, i->gateway);
+	return textblock_apply("/etc/hosts", hosts, 0644, e);
+}
+
+static int
+set_network(struct guest *g, const struct identity *i, struct err *e)
+{
+	CLEAN_FREE char *resolv = xasprintf("nameserver %s\n", i->gateway);
+	struct netcfg c;
+
+	(void)g;
+	if (netcfg_parse(i->address, i->gateway, &c) < 0)
+		return err_set(e, EINVAL, "network: addresses '%s', '%s'", i->address, i->gateway);
+	int r = netcfg_apply(&c, e);
+
+	return r < 0 ? r : text_write("/etc/resolv.conf", resolv, strlen(resolv), 0644, e);
+}
+
+/* "Europe/Berlin" where the image knows it; a POSIX string is left to the variable TZ. */
+static int
+set_timezone(struct guest *g, const struct identity *i, struct err *e)
+{
+	const char *zone = i->timezone != NULL ? i->timezone : "Etc/UTC";
+	CLEAN_FREE char *file = xasprintf(ZONEINFO "%s", zone);
+	CLEAN_FREE char *line = xasprintf("%s\n", zone);
+	char now[256];
+	ssize_t n;
+
+	(void)g;
+	if (zone[0] == '/' || strstr(zone, "..") != NULL || access(file, R_OK) < 0)
+		return 0;
+	n = readlink("/etc/localtime", now, sizeof(now) - 1);
+	if (n > 0) {
+		now[n] = '\0';
+		if (strcmp(now, file) == 0)
+			return 0;
+	}
+	unlink("/etc/localtime.paddock-new");
+	if (symlink(file, "/etc/localtime.paddock-new") < 0 ||
+		rename("/etc/localtime.paddock-new", "/etc/localtime") < 0)
+		return err_sys(e, errno, "time zone");
+	return text_write("/etc/timezone", line, strlen(line), 0644, e);
+}
+
+static int
+set_certificates(struct guest *g, const struct identity *i, struct err *e)
+{
+	static const struct certs_paths paths = {CERTS_BUNDLE, CERTS_HOST, CERTS_STAMP};
+	CLEAN_BUF struct buf pem = BUF_INIT;
+	int r;
+
+	(void)g;
+	buf_append(&pem, i->ca_pem.data, i->ca_pem.len);
+	r = certs_apply(&paths, buf_str(&pem), e);
+	return r < 0 ? err_prefix(e, "certificates") : 0;
+}
+
+/* git-config(1): quoted, with \ and " escaped; a value with control characters is left out. */
+static void
+add_git_value(struct buf *b, const char *key, const char *value)
+{
+	if (value == NULL)
+		return;
+	for (const char *c = value; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			return;
+	buf_printf(b, "\t%s = \"", key);
+	for (; *value != '\0'; value++) {
+		if (*value == '"' || *value == '\\')
+			buf_append_str(b, "\\");
+		buf_append(b, value, 1);
+	}
+	buf_append_str(b, "\"\n");
+}
+
+/* System-wide: what somebody sets in ~/.gitconfig or in a repository wins. */
+static int
+set_git(struct guest *g, const struct identity *i, struct err *e)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+
+	(void)g;
+	add_git_value(&b, "name", i->git_name);
+	add_git_value(&b, "email", i->git_email);
+	if (b.len > 0) {
+		CLEAN_FREE char *values = xstrdup(buf_str(&b));
+
+		buf_clear(&b);
+		buf_printf(&b, "[user]\n%s", values);
+	}
+	return textblock_apply("/etc/gitconfig", buf_str(&b), 0644, e);
+}
+
+static int
+device_blocks(uint64_t block, uint64_t *ret)
+{
+	CLEAN_CLOSE int fd = open("/dev/vda", O_RDONLY | O_CLOEXEC);
+	uint64_t bytes;
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &bytes) < 0)
+		return -errno;
+	*ret = bytes / block;
+	return 0;
+}
+
+/* Whether the disk is worth growing into: less than a block group more is not. */
+static int
+grow_disk(struct guest *g, const struct identity *i, struct err *e)
+{
+	CLEAN_CLOSE int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t blocks, device = 0;
+	struct statfs st;
+
+	(void)g;
+	if (i->disk_bytes == 0)
+		return 0;
+	if (root < 0 || fstatfs(root, &st) < 0 || device_blocks((uint64_t)st.f_bsize, &device) < 0)
+		return err_sys(e, errno, "size of the disk");
+	blocks = i->disk_bytes / (uint64_t)st.f_bsize;
+	if (blocks > device)
+		blocks = device;
+	/* f_blocks leaves the file system's own tables out, some two per cent. */
+	if (blocks < st.f_blocks + st.f_blocks / 20 + 32768)
+		return 0;
+	if (ioctl(root, EXT4_RESIZE, &blocks) < 0)
+		return err_sys(e, errno, "grow the disk to %" PRIu64 " MiB", i->disk_bytes >> 20);
+	return 0;
+}
+
+/* machine-id(5): once per disk. */
+static int
+set_machine_id(struct guest *g, const struct identity *i, struct err *e)
+{
+	struct stat st;
+	uint8_t id[16];
+	char line[34];
+
+	(void)g;
+	(void)i;
+	if (stat("/etc/machine-id", &st) == 0 && st.st_size >= 33)
+		return 0;
+	if (getrandom(id, sizeof(id), 0) != sizeof(id))
+		return err_sys(e, errno, "machine-id");
+	for (size_t k = 0; k < sizeof(id); k++)
+		snprintf(line + 2 * k, 3, "%02x", id[k]);
+	line[32] = '\n';
+	return text_write("/etc/machine-id", line, 33, 0444, e);
+}
+
+static int
+set_workspaces(struct guest *g, const struct identity *i, struct err *e)
+{
+	return workspaces_mount(g, i, WORKSPACES_LIMIT_MS, e);
+}
+
+static const struct {
+	const char *name;
+	int (*apply)(struct guest *g, const struct identity *i, struct err *e);
+	bool vital;
+} steps[] = {
+	{"clock", set_clock, true},
+	{"entropy", add_entropy, true},
+	{"host name", set_hostname, true},
+	{"network", set_network, true},
+	{"time zone", set_timezone, false},
+	{"certificates", set_certificates, false},
+	{"git", set_git, false},
+	{"machine-id", set_machine_id, false},
+	{"disk", grow_disk, false},
+	{"workspaces", set_workspaces, true},
+};
+
+int
+guest_identity_apply(struct guest *g, struct identity *i, struct err *e)
+{
+	struct step s = step_begin();
+
+	if (mkdir("/var/lib/paddock", 0755) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "create '/var/lib/paddock'");
+	for (size_t k = 0; k < ARRAY_LEN(steps); k++) {
+		struct err why = {0};
+		int r = steps[k].apply(g, i, &why);
+
+		step_done(&s, steps[k].name);
+		if (r >= 0)
+			continue;
+		if (steps[k].vital) {
+			if (e != NULL)
+				*e = why;
+			return r;
+		}
+		log_warn("%s: %s", steps[k].name, why.msg);
+	}
+	identity_release(&g->identity);
+	g->identity = *i;
+	*i = (struct identity){0};
+	return 0;
+}

@@ -1,0 +1,70 @@
+/*
+ * PID 1 of every sandbox. It never exits (the kernel would panic): what cannot go on says so in one
+ * line on the console, where the supervisor reads it, and powers the machine off.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <base/log.h>
+
+#include "guest.h"
+
+static void __attribute__((noreturn)) give_up(const char *what, const struct err *e)
+{
+	char line[ERR_MSG_MAX + 64];
+	int n = snprintf(line, sizeof(line), "paddock-guest: %s: %s\n", what, e->msg);
+
+	if (write(STDERR_FILENO, line, (size_t)n) > 0)
+		tcdrain(STDERR_FILENO);
+	sync();
+	reboot(RB_POWER_OFF);
+	/* With -no-reboot this ends the machine as well. */
+	reboot(RB_AUTOBOOT);
+	for (;;)
+		pause();
+}
+
+static int
+start(struct guest *g, struct err *e)
+{
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	reboot(RB_DISABLE_CAD);
+	g->loop = loop_new();
+	if (g->loop == NULL)
+		return err_set(e, ENOMEM, "no event loop");
+	r = guest_boot(g, e);
+	if (r < 0)
+		return r;
+	r = guest_server_start(g, g->link_fd, e);
+	if (r < 0)
+		return r;
+	log_debug("the link is served");
+	return guest_docker_listen(g, e);
+}
+
+int
+main(void)
+{
+	static struct guest g = {.link_fd = -1, .fs_fd = -1};
+	struct err e = {0};
+	int r;
+
+	if (getpid() != 1) {
+		fprintf(stderr, "paddock-guest runs as the first process of a sandbox's machine\n");
+		return 2;
+	}
+	log_init("guest", LOG_WARN);
+	if (start(&g, &e) < 0)
+		give_up("boot", &e);
+	r = loop_run(g.loop);
+	err_sys(&e, r < 0 ? -r : EIO, "the event loop ended");
+	give_up("run", &e);
+}

@@ -1,0 +1,99 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/io.h>
+#include <base/mem.h>
+
+#include "textblock.h"
+
+#define BEGIN "# paddock begin (written at every start)\n"
+#define END   "# paddock end\n"
+
+#define FILE_MAX (16u << 20)
+
+/* The marker where it is a whole line. */
+static const char *
+find_line(const char *text, const char *line)
+{
+	for (const char *p = text; (p = strstr(p, line)) != NULL; p++)
+		if (p == text || p[-1] == '\n')
+			return p;
+	return NULL;
+}
+
+void
+textblock_replace(const char *text, const char *content, struct buf *out)
+{
+	const char *begin = find_line(text, BEGIN);
+	const char *end = begin != NULL ? find_line(begin, END) : NULL;
+	size_t head = begin != NULL ? (size_t)(begin - text) : strlen(text);
+	bool some = content != NULL && content[0] != '\0';
+
+	buf_append(out, text, head);
+	if (some) {
+		if (head > 0 && text[head - 1] != '\n')
+			buf_append_str(out, "\n");
+		buf_append_str(out, BEGIN);
+		buf_append_str(out, content);
+		if (content[strlen(content) - 1] != '\n')
+			buf_append_str(out, "\n");
+		buf_append_str(out, END);
+	}
+	if (end != NULL)
+		buf_append_str(out, end + strlen(END));
+}
+
+/*
+ * Beside it and renamed over it, so that nobody reads half a file. ext4 writes a renamed file's
+ * data out before the rename (auto_da_alloc), so a crash leaves the old or the new one.
+ */
+static int
+replace_file(const char *path, const void *p, size_t n, unsigned mode, struct err *e)
+{
+	CLEAN_FREE char *tmp = xasprintf("%s.paddock-new", path);
+	CLEAN_CLOSE int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, errno, "create '%s'", tmp);
+	r = io_write_full(fd, p, n, UINT64_MAX);
+	if (r == 0 && fchmod(fd, mode) < 0)
+		r = -errno;
+	if (r == 0 && rename(tmp, path) < 0)
+		r = -errno;
+	if (r < 0) {
+		unlink(tmp);
+		return err_sys(e, -r, "write '%s'", path);
+	}
+	return 0;
+}
+
+int
+text_write(const char *path, const void *p, size_t n, unsigned mode, struct err *e)
+{
+	CLEAN_BUF struct buf old = BUF_INIT;
+
+	if (io_read_file(AT_FDCWD, path, FILE_MAX, &old, NULL) == 0 && old.len == n &&
+		(n == 0 || memcmp(old.data, p, n) == 0))
+		return 0;
+	return replace_file(path, p, n, mode, e);
+}
+
+int
+textblock_apply(const char *path, const char *content, unsigned mode, struct err *e)
+{
+	CLEAN_BUF struct buf old = BUF_INIT;
+	CLEAN_BUF struct buf new = BUF_INIT;
+	int r = io_read_file(AT_FDCWD, path, FILE_MAX, &old, e);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	textblock_replace(buf_str(&old), content, &new);
+	if (new.len == old.len && (new.len == 0 || memcmp(new.data, old.data, new.len) == 0))
+		return 0;
+	return replace_file(path, new.data, new.len, mode, e);
+}
