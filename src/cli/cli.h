@@ -121,6 +121,8 @@ struct terminal_options {
  */
 int terminal_run(
 	int fd, const struct buf *open_frame, const struct terminal_options *o, struct err *e);
+/* To be called before anything is started for the session. */
+int terminal_options_check(const struct terminal_options *o, struct err *e);
 int terminal_detach_keys_parse(
 	const char *text, unsigned char out[8], size_t *ret_n, struct err *e);
 struct session_open;

@@ -139,12 +139,21 @@ read_stdin(struct session *s)
 	}
 }
 
-/* A closed standard output is the reader's choice (head): the rest is dropped. */
-static void
-write_output(int fd, const struct frame *f)
+/*
+ * A reader that left (head) ends the command as it would end any other, or `yes | head` would go on
+ * for ever in there. Nobody misses what a closed standard error does not get.
+ */
+static int
+write_output(struct session *s, int fd, const struct frame *f)
 {
-	if (io_write_full(fd, f->p, f->n, UINT64_MAX) < 0)
-		return;
+	int r = io_write_full(fd, f->p, f->n, UINT64_MAX);
+
+	if (r == 0 || fd != STDOUT_FILENO)
+		return 0;
+	if (r != -EPIPE)
+		return err_sys(s->e, -r, "write to standard output");
+	s->status = 128 + SIGPIPE;
+	return 1;
 }
 
 static int
@@ -168,11 +177,9 @@ handle_frame(struct session *s, const struct frame *f)
 	case SESSION_STARTED:
 		return 0;
 	case SESSION_STDOUT:
-		write_output(STDOUT_FILENO, f);
-		return 0;
+		return write_output(s, STDOUT_FILENO, f);
 	case SESSION_STDERR:
-		write_output(STDERR_FILENO, f);
-		return 0;
+		return write_output(s, STDERR_FILENO, f);
 	case SESSION_EXIT:
 		s->status = f->n == 1 ? f->p[0] : EXIT_OURS;
 		return 1;
@@ -289,13 +296,29 @@ signals_open(struct session *s, sigset_t *old)
 	return s->sig_fd < 0 ? err_sys(s->e, errno, "signals") : 0;
 }
 
+static int
+parse_detach_keys(
+	const struct terminal_options *o, unsigned char out[8], size_t *ret_n, struct err *e)
+{
+	return terminal_detach_keys_parse(
+		o->detach_keys != NULL ? o->detach_keys : "ctrl-p,ctrl-q", out, ret_n, e);
+}
+
+int
+terminal_options_check(const struct terminal_options *o, struct err *e)
+{
+	unsigned char keys[8];
+	size_t n;
+
+	return parse_detach_keys(o, keys, &n, e);
+}
+
 int
 terminal_run(int fd, const struct buf *open_frame, const struct terminal_options *o, struct err *e)
 {
 	struct session s = {.o = o, .fd = fd, .sig_fd = -1, .status = -1, .e = e};
 	sigset_t old;
-	int r = terminal_detach_keys_parse(
-		o->detach_keys != NULL ? o->detach_keys : "ctrl-p,ctrl-q", s.keys, &s.nkeys, e);
+	int r = parse_detach_keys(o, s.keys, &s.nkeys, e);
 
 	if (r == 0)
 		r = signals_open(&s, &old);

@@ -48,7 +48,11 @@ exec_exec(struct cli *c, const struct args *a, struct err *e)
 	if (open.tty && open.stdin_open && !isatty(STDIN_FILENO))
 		return usage_error(e, "--tty needs a terminal on standard input: leave -t out");
 	o.name = a->words[0];
-	r = sandbox_name_check(a->words[0], e);
+	r = terminal_options_check(&o, e);
+	if (r == 0)
+		r = fill(a, &open, e);
+	if (r == 0)
+		r = sandbox_name_check(a->words[0], e);
 	if (r == 0)
 		r = state_paths_init(&c->paths, e);
 	struct sandbox s = {0};
@@ -58,8 +62,6 @@ exec_exec(struct cli *c, const struct args *a, struct err *e)
 	ui_init(&u, c);
 	if (r == 0)
 		r = make_started(c, a->words[0], &u, e);
-	if (r == 0)
-		r = fill(a, &open, e);
 	if (r == 0)
 		r = terminal_session(c, a->words[0], &open, &o, e);
 	session_open_release(&open);
@@ -108,7 +110,9 @@ attach_exec(struct cli *c, const struct args *a, struct err *e)
 		return usage_error(e, "attach needs a terminal");
 	open.session = (uint32_t)id;
 	o.name = a->words[0];
-	r = sandbox_name_check(a->words[0], e);
+	r = terminal_options_check(&o, e);
+	if (r == 0)
+		r = sandbox_name_check(a->words[0], e);
 	if (r == 0)
 		r = state_paths_init(&c->paths, e);
 	if (r == 0)

@@ -153,14 +153,27 @@ run_agent(struct cli *c, const struct args *a, const struct target *t, struct er
 	return r;
 }
 
+/* What is wrong with the words is said before anything is made or started. */
+static int
+check_words(const struct args *a, struct err *e)
+{
+	struct terminal_options o = {.detach_keys = args_get(a, "detach-keys")};
+	CLEAN_STRV struct strv env = {0};
+	int r = terminal_options_check(&o, e);
+
+	return r == 0 ? env_from_args(a, &env, e) : r;
+}
+
 static int
 run_exec(struct cli *c, const struct args *a, struct err *e)
 {
 	struct target t = {0};
 	struct ui u;
-	int r = state_paths_init(&c->paths, e);
+	int r = check_words(a, e);
 
 	ui_init(&u, c);
+	if (r == 0)
+		r = state_paths_init(&c->paths, e);
 	if (r == 0)
 		r = pick_target(c, a, &t, e);
 	if (r == 0 && !t.exists)

@@ -51,9 +51,8 @@ check_place(const char *path, struct err *e)
 {
 	static const char *const taken[] = {"/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32",
 		"/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var", "/home", "/tmp"};
-	static const char *const below[] = {"/bin/", "/boot/", "/dev/", "/etc/", "/lib/", "/lib64/",
-		"/proc/", "/sbin/", "/sys/", "/usr/bin/", "/usr/lib/", "/usr/sbin/",
-		"/run/paddock/"};
+	static const char *const whole[] = {"/bin", "/boot", "/dev", "/etc", "/lib", "/lib64",
+		"/proc", "/sbin", "/sys", "/usr/bin", "/usr/lib", "/usr/sbin", "/run/paddock"};
 
 	for (size_t i = 0; i < ARRAY_LEN(taken); i++)
 		if (strcmp(path, taken[i]) == 0)
@@ -61,11 +60,14 @@ check_place(const char *path, struct err *e)
 				"'%s' cannot be a workspace: the machine has its own; name a "
 				"folder below it",
 				path);
-	for (size_t i = 0; i < ARRAY_LEN(below); i++)
-		if (str_has_prefix(path, below[i]))
+	for (size_t i = 0; i < ARRAY_LEN(whole); i++) {
+		size_t n = strlen(whole[i]);
+
+		if (strncmp(path, whole[i], n) == 0 && (path[n] == '/' || path[n] == '\0'))
 			return err_set(e, EINVAL,
 				"'%s' cannot be a workspace: '%s' is the machine's own", path,
-				below[i]);
+				whole[i]);
+	}
 	if (!utf8_clean(path))
 		return err_set(e, EINVAL, "the workspace's path is not printable UTF-8: rename it");
 	return 0;
