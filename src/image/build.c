@@ -126,6 +126,8 @@ prepare_folders(struct build *b, struct err *e)
 
 	tmpdir = tmpdir != NULL && tmpdir[0] == '/' ? tmpdir : "/var/tmp";
 	r = needs_check_scratch(tmpdir, e);
+	if (r == 0)
+		r = needs_check_data(b->data_dir, e);
 	if (r < 0)
 		return r;
 	b->work = xasprintf("%s/templates/.build-XXXXXX", b->data_dir);

@@ -19,8 +19,9 @@
 #include "needs.h"
 
 #define SUBIDS_NEEDED 65536
-/* The image's tree; the disk made of it is another 1.4 GiB, mostly elsewhere. */
+/* The image's tree, and the disk and kernel that are made of it. */
 #define SCRATCH_BYTES  (UINT64_C(5) << 29)
+#define DATA_BYTES     (UINT64_C(2) << 30)
 #define SUBID_FILE_MAX (4u << 20)
 
 static const struct {
@@ -57,8 +58,8 @@ check_programs(const char *keyring, struct err *e)
 		buf_append_str(&packages, " debian-archive-keyring");
 	if (packages.len == 0)
 		return 0;
-	return err_set(e, ENOENT, "building the machine image needs: %s apt-get install%s",
-		root ? "" : "sudo", buf_str(&packages));
+	return err_set(e, ENOENT, "building the machine image needs: %sapt-get install%s",
+		root ? "" : "sudo ", buf_str(&packages));
 }
 
 bool
@@ -138,12 +139,34 @@ needs_check(const char *keyring, struct err *e)
 	return r;
 }
 
+static int
+check_space(const char *dir, uint64_t bytes, const char *advice, struct err *e)
+{
+	struct statvfs v;
+	char size[16];
+
+	if (statvfs(dir, &v) < 0)
+		return err_sys(e, errno, "folder '%s'", dir);
+	str_from_size(bytes, size);
+	if ((uint64_t)v.f_bavail * v.f_frsize < bytes)
+		return err_set(
+			e, ENOSPC, "'%s' has less than %s free: make room%s", dir, size, advice);
+	return 0;
+}
+
+int
+needs_check_data(const char *dir, struct err *e)
+{
+	return check_space(dir, DATA_BYTES, " (paddock template ls; paddock template rm)", e);
+}
+
 int
 needs_check_scratch(const char *dir, struct err *e)
 {
 	CLEAN_FREE char *path = xstrdup(dir);
 	struct statvfs v;
 	struct stat st;
+	int r;
 
 	if (statvfs(dir, &v) < 0)
 		return err_sys(e, errno, "temporary folder '%s'", dir);
@@ -153,12 +176,9 @@ needs_check_scratch(const char *dir, struct err *e)
 			"programs may "
 			"run",
 			dir);
-	if ((uint64_t)v.f_bavail * v.f_frsize < SCRATCH_BYTES)
-		return err_set(e, ENOSPC,
-			"'%s' has less than 2.5 GiB free for making the image: make room, or set "
-			"TMPDIR "
-			"to a bigger disk",
-			dir);
+	r = check_space(dir, SCRATCH_BYTES, ", or set TMPDIR to a bigger disk", e);
+	if (r < 0)
+		return r;
 	/* The image's users are strangers to the host: they must get through every folder on the
 	 * way. */
 	while (geteuid() != 0) {

@@ -77,6 +77,10 @@ watch_line(struct watch *w, const char *line)
 		return say(w, "unpacking", ++w->unpacked, line + 10);
 	if (str_has_prefix(line, "Setting up "))
 		return say(w, "setting up", ++w->configured, line + 11);
+	if (str_has_prefix(line, "I: running --customize-hook")) {
+		snprintf(w->detail, sizeof(w->detail), "configuring the image");
+		return true;
+	}
 	if (str_has_prefix(line, "I: ") && strchr(line, '/') == NULL) {
 		str_escape(line + 3, strlen(line + 3), w->detail, sizeof(w->detail));
 		return true;

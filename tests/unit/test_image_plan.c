@@ -328,6 +328,8 @@ progress_is_read_from_lines(void **state)
 	assert_true(watch_line(&w, "Setting up git (1:2.47) ..."));
 	assert_string_equal(w.detail, "setting up 1 of 12: git");
 	assert_false(watch_line(&w, "Selecting previously unselected package git."));
+	assert_true(watch_line(&w, "I: running --customize-hook in shell: sh -c 'uid=1000"));
+	assert_string_equal(w.detail, "configuring the image");
 	assert_false(watch_line(&w, "I: using /var/tmp/x as tempdir"));
 	assert_true(watch_line(&w, "Setting up \033[2J (1) ..."));
 	assert_string_equal(w.detail, "setting up 2 of 12: \\x1b[2J");
