@@ -125,11 +125,13 @@ folders(const char *path, struct strv *ret, struct err *e)
 {
 	CLEAN_CLOSEDIR DIR *d = opendir(path);
 	struct dirent *de;
+	struct stat st;
 
 	if (d == NULL)
 		return errno == ENOENT ? 0 : err_sys(e, errno, "read folder '%s'", path);
 	while ((de = readdir(d)) != NULL)
-		if (store_name_fits(de->d_name))
+		if (store_name_fits(de->d_name) && fstatat(dirfd(d), de->d_name, &st, 0) == 0 &&
+			S_ISDIR(st.st_mode))
 			strv_add(ret, de->d_name);
 	if (ret->n > 0)
 		qsort(ret->v, ret->n, sizeof(*ret->v), by_name);
