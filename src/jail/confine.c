@@ -60,8 +60,6 @@ lock_privileges(struct err *e)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, errno, "no_new_privs");
-	if (cap_reset_ambient() < 0)
-		return err_sys(e, errno, "ambient capabilities");
 	if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0)
 		return err_sys(e, errno, "securebits");
 	for (cap_value_t c = 0; c < cap_max_bits(); c++)
@@ -70,6 +68,7 @@ lock_privileges(struct err *e)
 	return 0;
 }
 
+/* The ambient set goes with the inheritable one. */
 static int
 drop_capabilities(bool keep_dac, struct err *e)
 {

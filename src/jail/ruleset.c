@@ -27,15 +27,13 @@ put_guard(struct buf *out)
 {
 	buf_append_str(out, "	chain guard {\n"
 			    "		type filter hook prerouting priority raw; policy drop;\n"
-			    "		iifname \"lo\" accept\n"
 			    "		iifname != \"" JAIL_TAP "\" drop\n"
 			    "		meta nfproto != ipv4 drop\n"
 			    "		ether saddr != " JAIL_GUEST_MAC " drop\n"
 			    "		ip saddr != " JAIL_GUEST " drop\n");
 	buf_printf(out,
-		"		tcp flags & (syn | ack) == syn limit rate over %d/second burst %d "
-		"packets "
-		"drop\n"
+		"		tcp flags & (syn | ack) == syn "
+		"limit rate over %d/second burst %d packets drop\n"
 		"		meta l4proto tcp accept\n"
 		"		udp dport %d limit rate over %d/second burst %d packets drop\n"
 		"		udp dport %d accept\n",
@@ -77,7 +75,6 @@ put_local(struct buf *out)
 	buf_printf(out,
 		"	chain input {\n"
 		"		type filter hook input priority filter; policy drop;\n"
-		"		iifname \"lo\" accept\n"
 		"		tcp dport %d accept\n"
 		"		udp dport %d accept\n"
 		"		icmp type echo-request accept\n"

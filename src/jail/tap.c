@@ -3,7 +3,8 @@
  *
  * No route leads anywhere but to the guest. None is needed for what the guest sends to the world:
  * nftables redirects it to the TAP's own address before the kernel looks for a route, and sends
- * the rest back with an error. With ip_forward off nothing else is possible.
+ * the rest back with an error. With ip_forward off nothing else is possible. lo stays down: QEMU,
+ * should it be taken over, does not reach even the listeners by itself.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -72,10 +73,9 @@ static const struct setting settings[] = {
 	{"/proc/sys/net/ipv4/conf/" JAIL_TAP "/proxy_arp", "0"},
 	{"/proc/sys/net/ipv4/conf/" JAIL_TAP "/route_localnet", "0"},
 	{"/proc/sys/net/ipv4/conf/" JAIL_TAP "/rp_filter", "1"},
-	/* Answer only for the address that is ours, and say so at once every time: the kernel's
-	 * limit of one error a second would make the sandbox's seventh QUIC attempt hang, and its
-	 * global limit is shared with the host and all other sandboxes. */
-	{"/proc/sys/net/ipv4/conf/" JAIL_TAP "/arp_ignore", "1"},
+	/* Every error at once: the kernel's limit of one a second would make the sandbox's seventh
+	 * QUIC attempt hang, and its global limit is shared with the host and all other sandboxes.
+	 */
 	{"/proc/sys/net/ipv4/icmp_ratemask", "0"},
 	{"/proc/sys/net/ipv6/conf/all/disable_ipv6", "1"},
 	{"/proc/sys/net/ipv6/conf/" JAIL_TAP "/disable_ipv6", "1"},
@@ -136,17 +136,17 @@ set_addresses(int sock, struct err *e)
 }
 
 static int
-set_up(int sock, const char *name, struct err *e)
+set_up(int sock, struct err *e)
 {
 	struct ifreq ifr = {0};
 
-	name_interface(ifr.ifr_name, name);
+	name_interface(ifr.ifr_name, JAIL_TAP);
 	if (ioctl(sock, SIOCGIFFLAGS, &ifr) == 0) {
 		ifr.ifr_flags |= IFF_UP | IFF_RUNNING;
 		if (ioctl(sock, SIOCSIFFLAGS, &ifr) == 0)
 			return 0;
 	}
-	return err_sys(e, errno, "switch on the sandbox's interface '%s'", name);
+	return err_sys(e, errno, "switch on the sandbox's TAP");
 }
 
 /* The guest's address never moves: no ARP needed, nothing to poison. */
@@ -179,9 +179,7 @@ tap_setup(struct err *e)
 	if (r == 0)
 		r = set_addresses(sock, e);
 	if (r == 0)
-		r = set_up(sock, "lo", e);
-	if (r == 0)
-		r = set_up(sock, JAIL_TAP, e);
+		r = set_up(sock, e);
 	if (r == 0)
 		r = pin_guest(sock, e);
 	return r < 0 ? r : TAKE_FD(tap);

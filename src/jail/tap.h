@@ -1,5 +1,5 @@
 #pragma once
-/* The interfaces of the jail's network namespace: lo and one TAP. Private to the room. */
+/* The one interface of the jail's network namespace that is up, a TAP. Private to the room. */
 #include <base/err.h>
 
 #define JAIL_TAP "tap0"

@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 
 #include <cmocka.h>
@@ -244,6 +245,21 @@ enter_with_submount(const struct fixture *f)
 	CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
 	CHECK(mount("tmpfs", in(f, "ro/sub"), "tmpfs", 0, NULL) == 0);
 	put_file(in(f, "ro/sub/deep"), "deep");
+	/* As systemd leaves a host's mounts: ours must not travel along. */
+	CHECK(mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) == 0);
+}
+
+static size_t
+count_entries(const char *path)
+{
+	DIR *d = opendir(path);
+	size_t n = 0;
+
+	CHECK(d != NULL);
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n;
 }
 
 static void
@@ -338,7 +354,7 @@ body_confine(void *arg)
 	struct jail_confine c = {
 		.keep_dac = f->keep_dac, .nofile = 321, .syscalls = JAIL_SYSCALLS_ALL};
 	struct err e = {0};
-	int before;
+	size_t before;
 
 	make_fixture(f);
 	enter_with_submount(f);
@@ -349,13 +365,11 @@ body_confine(void *arg)
 	CHECK(umount(in(f, "rw/tmp")) == 0);
 	put_file(in(f, "ro/sub/deep"), "deep");
 	put_file(in(f, "ro/file"), "ro");
-	before = dup(0);
-	close(before);
+	before = count_entries("/proc/self/fd");
 	plan_tree(&c, f);
 	CHECK_OK(jail_confine(&c, &e), e);
 	jail_confine_release(&c);
-	CHECK(dup(0) == before); /* no descriptor is left over, above all none of the old root */
-	close(before);
+	CHECK(count_entries("/fd") == before); /* above all none of the old root is left over */
 	check_only_the_tree(f);
 	check_read_only();
 	check_devices();
@@ -445,19 +459,29 @@ test_network(void **state)
 	run_as_both(body_network, NULL);
 }
 
+static pid_t
+start_sleeper(int death_signal)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, death_signal);
+		alarm(30);
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
 /* Signals to the rest of the host: no PID namespace stands between, so filters have to. */
 static void
 body_signals(void *arg)
 {
 	struct jail_confine c = {.syscalls = *(enum jail_syscalls *)arg, .no_fork = true};
-	pid_t other = getppid(), victim = fork();
+	pid_t other = getppid(), victim = start_sleeper(0);
 	struct err e = {0};
 	int status;
 
-	if (victim == 0) {
-		pause();
-		_exit(0);
-	}
 	/* Control: the sibling-to-be can be reached before. */
 	CHECK(kill(victim, 0) == 0);
 	enter(JAIL_ALL);
@@ -504,6 +528,43 @@ test_signals(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(profiles); i++)
 		run_as_both(own_group, &profiles[i]);
+}
+
+/* Landlock alone, where the filter must leave kill to a program that may have children. */
+static void
+body_landlock(void *arg)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* VERSION */);
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), before, after;
+	int want = abi >= 6 ? EPERM : 0;
+	struct jail_confine c = {.syscalls = JAIL_SYSCALLS_ALL};
+	struct err e = {0};
+	pid_t outside = start_sleeper(SIGKILL), child;
+	socklen_t n;
+
+	(void)arg;
+	/* An abstract name, which the kernel picks: no mount namespace is in its way. */
+	CHECK(bind(l, (struct sockaddr *)&a, sizeof(a.sun_family)) == 0 && listen(l, 5) == 0);
+	n = sizeof(a);
+	CHECK(getsockname(l, (struct sockaddr *)&a, &n) == 0);
+	before = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	after = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	enter(0);
+	CHECK(kill(outside, 0) == 0 && connect(before, (struct sockaddr *)&a, n) == 0);
+	CHECK_OK(jail_confine(&c, &e), e);
+	CHECK((kill(outside, SIGKILL) < 0 ? errno : 0) == want);
+	CHECK((connect(after, (struct sockaddr *)&a, n) < 0 ? errno : 0) == want);
+	/* Its own children are its own. */
+	child = start_sleeper(SIGKILL);
+	CHECK(kill(child, SIGKILL) == 0 && await(child) == 128 + SIGKILL);
+}
+
+static void
+test_landlock(void **state)
+{
+	(void)state;
+	run_as_both(body_landlock, NULL);
 }
 
 struct bad {
@@ -669,6 +730,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_dac),
 		cmocka_unit_test(test_network),
 		cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_landlock),
 		cmocka_unit_test(test_bad_plans),
 		cmocka_unit_test(test_good_plans),
 		cmocka_unit_test(test_empty_tree),

@@ -151,6 +151,16 @@ p_unshare(void)
 }
 
 static long
+p_clone_newuser(void)
+{
+	long pid = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
+
+	if (pid == 0)
+		_exit(0);
+	return pid < 0 ? -1 : waitpid((pid_t)pid, NULL, 0);
+}
+
+static long
 p_clone3(void)
 {
 	/* A size of 0 is EINVAL for the kernel itself: seen without the filter. */
@@ -406,6 +416,7 @@ static const struct probe probes[] = {
 	{"F_SETOWN", p_setown, KILLED, KILLED, KILLED},
 	{"ptrace", p_ptrace, KILLED, KILLED, KILLED},
 	{"unshare", p_unshare, KILLED, KILLED, KILLED},
+	{"clone", p_clone_newuser, KILLED, KILLED, KILLED},
 	{"clone3", p_clone3, ENOSYS, ENOSYS, ENOSYS},
 	{"io_uring", p_io_uring, ENOSYS, ENOSYS, ENOSYS},
 	{"process_vm_readv", p_process_vm, KILLED, KILLED, KILLED},
@@ -486,6 +497,7 @@ test_deny_lists(void **state)
 		{"fork", p_fork, 0, 0, EPERM},
 		{"exec", p_vfork_exec, 0, 0, EPERM},
 		{"thread", p_thread, 0, 0, 0},
+		{"clone", p_clone_newuser, EPERM, EPERM, EPERM},
 		{"clone3", p_clone3, ENOSYS, ENOSYS, ENOSYS},
 		{"kill", p_kill, EPERM, 0, EPERM},
 		{"tgkill other", p_tgkill_other, EPERM, 0, EPERM},
