@@ -160,10 +160,13 @@ build_allow(struct rules *r, enum jail_syscalls profile)
 	allow_data_memory(r);
 	allow_own_limits(r);
 	allow_threads(r);
-	if (profile == JAIL_SYSCALLS_FS)
+	if (profile == JAIL_SYSCALLS_FS) {
 		add_list(r, SCMP_ACT_ALLOW, syscalls_files);
-	else
+		/* A thread's own umask and working folder; no namespace is made. */
+		add_if(r, SCMP_ACT_ALLOW, "unshare", SCMP_CMP(0, SCMP_CMP_EQ, CLONE_FS));
+	} else {
 		add_list(r, SCMP_ACT_ERRNO(EACCES), syscalls_by_name);
+	}
 	if (profile == JAIL_SYSCALLS_NET)
 		allow_internet_sockets(r);
 	else

@@ -40,9 +40,11 @@ int
 role_fs_main(const struct role_config *c, struct err *e)
 {
 	struct jail_confine plan = {0};
-	CLEAN_CLOSE int root = -1;
+	CLEAN_CLOSE int root = -1, proc = fs_proc_open(e);
 	int r;
 
+	if (proc < 0)
+		return proc;
 	plan_stage(c, &plan);
 	r = jail_confine(&plan, e);
 	jail_confine_release(&plan);
@@ -53,6 +55,7 @@ role_fs_main(const struct role_config *c, struct err *e)
 		return err_sys(e, errno, "open the stage");
 	struct fs_options o = {.stream_fd = ROLE_FD_FS_STREAM,
 		.root_fd = root,
+		.proc_fd = proc,
 		.guest_uid = c->guest_uid,
 		.guest_gid = c->guest_gid};
 	return fs_serve(&o, e);
