@@ -50,14 +50,16 @@ static const struct mount_point kernel_mounts[] = {
 	{"devtmpfs", "/dev", MS_NOSUID, "mode=755", 0755},
 };
 
-/* /tmp stays on the disk: builds put more there than the memory holds. */
+/*
+ * /tmp stays on the disk: builds put more there than the memory holds. No bpffs: mounting it makes
+ * the kernel look for a module and start a program, a third of a second under emulation.
+ */
 static const struct mount_point system_mounts[] = {
 	{"devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=620,gid=5,ptmxmode=666", 0755},
 	{"tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777", 01777},
 	{"mqueue", "/dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, 01777, true},
 	{"tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755,size=20%", 0755},
 	{"cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate", 0755},
-	{"bpf", "/sys/fs/bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700", 0755, true},
 };
 
 static int
@@ -93,9 +95,9 @@ disk_is_there(void *arg)
 }
 
 static int
-mount_disk(int uevents, uint64_t deadline, struct err *e)
+mount_disk(struct devices *d, uint64_t deadline, struct err *e)
 {
-	int r = devices_await(uevents, disk_is_there, NULL, "the disk " DISK, deadline, e);
+	int r = devices_await(d, disk_is_there, NULL, "the disk " DISK, deadline, e);
 
 	if (r < 0)
 		return r;
@@ -195,7 +197,6 @@ set_limits(void)
 static int
 early_boot(struct guest *g, struct err *e)
 {
-	CLEAN_CLOSE int uevents = -1;
 	uint64_t deadline = deadline_in_ms(DEVICES_LIMIT);
 	struct step s = step_begin();
 	int r = mount_all(kernel_mounts, ARRAY_LEN(kernel_mounts), e);
@@ -204,21 +205,17 @@ early_boot(struct guest *g, struct err *e)
 		return r;
 	read_debug_flag();
 	log_debug("in the initramfs");
-	uevents = devices_listen(e);
-	if (uevents < 0)
-		return uevents;
-	r = devices_load_modules("/modules.list", e);
-	if (r < 0)
-		return r;
-	step_done(&s, "modules");
-	r = mount_disk(uevents, deadline, e);
+	g->devices = devices_new("/modules.list", e);
+	if (g->devices == NULL)
+		return -e->code;
+	r = mount_disk(g->devices, deadline, e);
 	if (r < 0)
 		return r;
 	step_done(&s, "disk");
-	g->link_fd = devices_open_port(uevents, "paddock.link", deadline, e);
+	g->link_fd = devices_open_port(g->devices, "paddock.link", deadline, e);
 	if (g->link_fd < 0)
 		return g->link_fd;
-	g->fs_fd = devices_open_port(uevents, "paddock.fs", deadline, e);
+	g->fs_fd = devices_open_port(g->devices, "paddock.fs", deadline, e);
 	if (g->fs_fd < 0)
 		return g->fs_fd;
 	step_done(&s, "ports");

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -23,11 +25,26 @@
 #include <base/str.h>
 
 #include "devices.h"
+#include "step.h"
 
-#define LIST_MAX 65536
+#define LIST_MAX    65536
+#define MODULES_MAX 64
 
-int
-devices_listen(struct err *e)
+struct devices {
+	int uevents;
+	int done; /* eventfd: the thread has ended */
+	bool joined;
+	pthread_t thread;
+	/* The thread's until it has ended. */
+	int modules[MODULES_MAX];
+	char *names[MODULES_MAX];
+	size_t n;
+	int r;
+	struct err e;
+};
+
+static int
+listen_for_uevents(struct err *e)
 {
 	struct sockaddr_nl a = {.nl_family = AF_NETLINK, .nl_groups = 1};
 	CLEAN_CLOSE int fd = socket(
@@ -38,47 +55,27 @@ devices_listen(struct err *e)
 	return TAKE_FD(fd);
 }
 
-/* What an event says does not matter, nor whether some were lost: whoever waits looks again. */
-static void
-drain_events(int fd)
+static void *
+load_all(void *arg)
 {
-	char drop[4096];
+	struct devices *d = arg;
+	uint64_t one = 1;
 
-	while (recv(fd, drop, sizeof(drop), 0) > 0 || errno == ENOBUFS)
-		;
-}
+	for (size_t i = 0; i < d->n && d->r == 0; i++) {
+		struct step s = step_begin();
 
-int
-devices_await(int uevent_fd, bool (*found)(void *arg), void *arg, const char *what,
-	uint64_t deadline_ms, struct err *e)
-{
-	while (!found(arg)) {
-		struct pollfd p = {.fd = uevent_fd, .events = POLLIN};
-		int r = poll(&p, 1, deadline_left_ms(deadline_ms));
-
-		if (r < 0 && errno != EINTR)
-			return err_sys(e, errno, "wait for %s", what);
-		if (r == 0)
-			return err_set(e, ETIMEDOUT, "%s did not appear in time", what);
-		drain_events(uevent_fd);
+		if (syscall(SYS_finit_module, d->modules[i], "", 0) < 0 && errno != EEXIST)
+			d->r = err_sys(&d->e, errno, "load the module '%s'", d->names[i]);
+		step_done(&s, d->names[i]);
 	}
-	return 0;
+	if (write(d->done, &one, sizeof(one)) < 0)
+		log_warn("modules: %s", strerror(errno));
+	return NULL;
 }
 
+/* All are opened before the thread begins, for the root changes under it. */
 static int
-load_module(const char *path, struct err *e)
-{
-	CLEAN_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return err_sys(e, errno, "module '%s'", path);
-	if (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST)
-		return err_sys(e, errno, "load module '%s'", path);
-	return 0;
-}
-
-int
-devices_load_modules(const char *list_path, struct err *e)
+open_modules(struct devices *d, const char *list_path, struct err *e)
 {
 	CLEAN_BUF struct buf list = BUF_INIT;
 	CLEAN_FREE char *copy = NULL;
@@ -90,9 +87,85 @@ devices_load_modules(const char *list_path, struct err *e)
 	copy = xstrdup(buf_str(&list));
 	for (char *line = strtok_r(copy, "\n", &save); line != NULL;
 		line = strtok_r(NULL, "\n", &save)) {
-		r = load_module(line, e);
-		if (r < 0)
-			return r;
+		if (d->n == MODULES_MAX)
+			return err_set(e, E2BIG, "more than %d modules", MODULES_MAX);
+		d->modules[d->n] = open(line, O_RDONLY | O_CLOEXEC);
+		if (d->modules[d->n] < 0)
+			return err_sys(e, errno, "module '%s'", line);
+		d->names[d->n++] = xstrdup(line);
+	}
+	return 0;
+}
+
+static int
+begin(struct devices *d, const char *list_path, struct err *e)
+{
+	int r = listen_for_uevents(e);
+
+	if (r < 0)
+		return r;
+	d->uevents = r;
+	d->done = eventfd(0, EFD_CLOEXEC);
+	if (d->done < 0)
+		return err_sys(e, errno, "modules");
+	r = open_modules(d, list_path, e);
+	if (r < 0)
+		return r;
+	r = pthread_create(&d->thread, NULL, load_all, d);
+	return r != 0 ? err_sys(e, r, "modules: thread") : 0;
+}
+
+struct devices *
+devices_new(const char *list_path, struct err *e)
+{
+	struct devices *d = xcalloc(1, sizeof(*d));
+
+	/* Not freed where it fails: the machine then powers off. */
+	return begin(d, list_path, e) < 0 ? NULL : d;
+}
+
+int
+devices_loaded(struct devices *d, struct err *e)
+{
+	if (!d->joined) {
+		pthread_join(d->thread, NULL);
+		d->joined = true;
+		for (size_t i = 0; i < d->n; i++) {
+			close(d->modules[i]);
+			free(d->names[i]);
+		}
+	}
+	if (d->r < 0 && e != NULL)
+		*e = d->e;
+	return d->r;
+}
+
+/* What an event says does not matter, nor whether some were lost: whoever waits looks again. */
+static void
+drain_uevents(int fd)
+{
+	char drop[4096];
+
+	while (recv(fd, drop, sizeof(drop), 0) > 0 || errno == ENOBUFS)
+		;
+}
+
+int
+devices_await(struct devices *d, bool (*found)(void *arg), void *arg, const char *what,
+	uint64_t deadline_ms, struct err *e)
+{
+	while (!found(arg)) {
+		struct pollfd p[2] = {{.fd = d->uevents, .events = POLLIN},
+			{.fd = d->joined ? -1 : d->done, .events = POLLIN}};
+		int r = poll(p, 2, deadline_left_ms(deadline_ms));
+
+		if (r < 0 && errno != EINTR)
+			return err_sys(e, errno, "wait for %s", what);
+		if (r == 0)
+			return err_set(e, ETIMEDOUT, "%s did not appear in time", what);
+		if (p[1].revents != 0 && devices_loaded(d, e) < 0)
+			return -e->code;
+		drain_uevents(d->uevents);
 	}
 	return 0;
 }
@@ -174,11 +247,11 @@ await_connected(int fd, uint64_t deadline_ms)
 }
 
 int
-devices_open_port(int uevent_fd, const char *name, uint64_t deadline_ms, struct err *e)
+devices_open_port(struct devices *d, const char *name, uint64_t deadline_ms, struct err *e)
 {
 	CLEAN_CLOSE int fd = -1;
 	struct wanted_port w = {.name = name};
-	int r = devices_await(uevent_fd, find_port, &w, name, deadline_ms, e);
+	int r = devices_await(d, find_port, &w, name, deadline_ms, e);
 
 	if (r < 0)
 		return r;

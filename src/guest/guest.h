@@ -13,6 +13,7 @@ struct guest {
 	bool shutting_down;
 	struct sessions *sessions; /* of guest_server_start */
 	struct docker *docker;     /* of guest_docker_listen; NULL: the image has none */
+	struct devices *devices;   /* of guest_boot */
 	int link_fd, fs_fd;        /* the two virtio-serial ports, of guest_boot */
 	bool pump_started;
 };

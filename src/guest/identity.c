@@ -109,10 +109,9 @@ set_network(struct guest *g, const struct identity *i, struct err *e)
 	CLEAN_FREE char *resolv = xasprintf("nameserver %s\n", i->gateway);
 	struct netcfg c;
 
-	(void)g;
 	if (netcfg_parse(i->address, i->gateway, &c) < 0)
 		return err_set(e, EINVAL, "network: addresses '%s', '%s'", i->address, i->gateway);
-	int r = netcfg_apply(&c, e);
+	int r = netcfg_apply(g->devices, &c, e);
 
 	return r < 0 ? r : text_write("/etc/resolv.conf", resolv, strlen(resolv), 0644, e);
 }

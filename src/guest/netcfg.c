@@ -114,19 +114,16 @@ configure(int sock, const char *name, const struct netcfg *c, struct err *e)
 }
 
 int
-netcfg_apply(const struct netcfg *c, struct err *e)
+netcfg_apply(struct devices *d, const struct netcfg *c, struct err *e)
 {
-	CLEAN_CLOSE int uevents = devices_listen(e);
 	CLEAN_CLOSE int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct wanted_device w = {.sock = sock};
 	int r;
 
-	if (uevents < 0)
-		return uevents;
 	if (sock < 0)
 		return err_sys(e, errno, "network: socket");
 	r = devices_await(
-		uevents, find_device, &w, "the network device", deadline_in_ms(DEVICE_LIMIT_MS), e);
+		d, find_device, &w, "the network device", deadline_in_ms(DEVICE_LIMIT_MS), e);
 	if (r < 0)
 		return r;
 	switch_off_ipv6(w.name);

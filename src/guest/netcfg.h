@@ -11,4 +11,5 @@ struct netcfg {
 /* "198.18.0.2/30" and "198.18.0.1" -> numbers; -EINVAL. */
 int netcfg_parse(const char *address, const char *gateway, struct netcfg *ret);
 /* Gives them to the first Ethernet device and brings it up. Repeatable. */
-int netcfg_apply(const struct netcfg *c, struct err *e);
+struct devices;
+int netcfg_apply(struct devices *d, const struct netcfg *c, struct err *e);

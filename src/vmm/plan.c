@@ -101,9 +101,14 @@ add_kernel_command_line(struct strv *a, const struct vmm_machine *m)
 	/*
 	 * Emulated, the TSC ticks at the host's rate; told so, the kernel neither calibrates (where
 	 * it may hang) nor distrusts it (where it would fall back to refined-jiffies).
+	 * Self-tests of its ciphers, of a jitter RNG that nobody uses and of encrypted keys cost it
+	 * half a second there, and nothing on a real processor, where they stay.
 	 */
 	if (m->accel == VMM_ACCEL_TCG)
-		buf_printf(&b, " tsc_early_khz=%llu lpj=%llu no_timer_check tsc=reliable",
+		buf_printf(&b,
+			" tsc_early_khz=%llu lpj=%llu no_timer_check tsc=reliable "
+			"cryptomgr.notests "
+			"initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted",
 			(unsigned long long)m->tsc_khz,
 			(unsigned long long)(m->tsc_khz * 1000 / KERNEL_HZ));
 	add(a, "-append", buf_str(&b));

@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -285,6 +286,23 @@ pump(struct vm *v, int extra)
 	return p[2].revents == 0;
 }
 
+/* With the processor time it took, which tells more than the clock on a machine that is shared. */
+static void
+await_end(struct vm *v)
+{
+	char text[64];
+	struct rusage u;
+	int status;
+
+	while (pump(v, -1))
+		;
+	wait4(v->qemu, &status, 0, &u);
+	snprintf(text, sizeof(text), "QEMU ended, %.2f s of processor time",
+		(double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec +
+			(double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6);
+	stamp(v, text);
+}
+
 static int
 open_session(struct vm *v, const struct session_open *o)
 {
@@ -416,9 +434,7 @@ stop(struct vm *v)
 		run_session(v, &o);
 		stamp(v, "shutdown answered");
 	}
-	while (pump(v, -1))
-		;
-	stamp(v, "QEMU ended");
+	await_end(v);
 }
 
 static void
@@ -501,9 +517,7 @@ main(int argc, char **argv)
 	while (!v.up && !v.down && !v.bare_seen && pump(&v, -1))
 		;
 	if (v.bare_seen) {
-		while (pump(&v, -1))
-			;
-		stamp(&v, "QEMU ended");
+		await_end(&v);
 		return 0;
 	}
 	if (!v.up)
