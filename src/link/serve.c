@@ -118,7 +118,7 @@ conn_read(struct conn *c)
 
 	while (conn_wants_read(c)) {
 		n = buf_read_fd(&s->up, c->fd, MUX_UP_MAX - s->up.len);
-		if (n == -EAGAIN)
+		if (n == -EAGAIN && !c->gone)
 			break;
 		if (n <= 0) {
 			c->eof = true;
@@ -279,18 +279,46 @@ wait_ms(const struct link *l)
 static void
 serve_conns(struct link *l)
 {
+	for (struct conn *c = l->conns; c != NULL; c = c->next) {
+		if (c->slot != 0)
+			conn_polled(c, l->polls[c->slot].revents);
+		conn_write(c);
+	}
+}
+
+/*
+ * What follows from what was just written to the line, where no event would tell: a gone client
+ * has room for its last bytes, a stream is over. True where there is more for the line now.
+ */
+static bool
+settle_conns(struct link *l)
+{
 	struct conn *next;
+	bool more = false;
 
 	for (struct conn *c = l->conns; c != NULL; c = next) {
 		next = c->next;
-		if (c->slot != 0)
-			conn_polled(c, l->polls[c->slot].revents);
-		else
+		if (c->gone && conn_wants_read(c)) {
 			conn_read(c);
-		conn_write(c);
-		if (conn_is_done(c))
+			more = true;
+		}
+		if (conn_is_done(c)) {
 			conn_free(l, c);
+			more = true;
+		}
 	}
+	return more;
+}
+
+static int
+say_all(struct link *l, struct err *e)
+{
+	int r;
+
+	do
+		r = write_line(l, e);
+	while (r == 0 && settle_conns(l));
+	return r;
 }
 
 /* One round: 1 to go on, 0 at the end of control, -errno for a broken line. */
@@ -313,7 +341,7 @@ round_once(struct link *l, struct err *e)
 	serve_conns(l);
 	if (l->polls[POLL_CONTROL].revents != 0 && take_session(l) == 0)
 		return 0;
-	r = write_line(l, e);
+	r = say_all(l, e);
 	return r < 0 ? r : 1;
 }
 

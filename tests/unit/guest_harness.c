@@ -24,6 +24,7 @@
 #include "session.h"
 
 bool rig_without_identity;
+void (*rig_crumbs)(int a, int b);
 
 /* What the rest of the guest does in a machine. */
 
@@ -133,6 +134,14 @@ rig_start(struct rig *r)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, line), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, life), 0);
+	r->between = -1;
+	if (rig_crumbs != NULL) {
+		int other[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, other), 0);
+		r->between = start(rig_crumbs, line[1], other[0]);
+		line[1] = other[1];
+	}
 	r->guest = start(guest_main, line[0], life[0]);
 	r->link = start(link_main, line[1], control[0]);
 	r->control = control[1];
@@ -175,6 +184,8 @@ rig_stop(struct rig *r)
 {
 	close(r->control);
 	ended_well(r->link);
+	if (r->between > 0)
+		ended_well(r->between);
 	if (r->guest > 0)
 		rig_stop_guest(r);
 }

@@ -13,13 +13,15 @@
 #define WAIT_MS 20000
 
 struct rig {
-	pid_t guest, link;
+	pid_t guest, link, between;
 	int control;    /* of the link role */
 	int guest_life; /* the guest ends when this is closed */
 };
 
 /* Tells the guest to be told who it is first. */
 extern bool rig_without_identity;
+/* A process between the two ends of the line, that carries what it reads of each to the other. */
+extern void (*rig_crumbs)(int a, int b);
 
 void rig_start(struct rig *r);
 void rig_stop(struct rig *r); /* and both must have ended well */
