@@ -91,6 +91,8 @@ void env_from_shell(struct strv *ret); /* TERM COLORTERM LANG LC_* TZ */
 
 /* workspace.c */
 int workspace_add(struct sandbox *s, const char *word, struct err *e); /* PATH[:ro|:readonly] */
+char *workspace_real(
+	const char *word); /* its real path; NULL when it is not there. Caller frees. */
 
 /* agent.c */
 struct agent {

@@ -38,7 +38,7 @@ check_same(const struct sandbox *s, const char *agent, struct err *e)
 static bool
 same_workspace(const struct sandbox *s, const char *path)
 {
-	CLEAN_FREE char *real = realpath(path, NULL);
+	CLEAN_FREE char *real = workspace_real(path);
 
 	return real != NULL && s->nworkspaces > 0 && strcmp(s->workspaces[0].path, real) == 0;
 }

@@ -84,26 +84,44 @@ check_double(const struct sandbox *s, const char *path, struct err *e)
 	return 0;
 }
 
+/* The path of PATH[:ro|:readonly], "~" expanded. Caller frees. */
+static char *
+typed_path(const char *word, bool *ret_ro)
+{
+	CLEAN_FREE char *whole = expand_home(word);
+	size_t n = strlen(whole);
+	struct stat st;
+
+	*ret_ro = false;
+	/* ":ro" belongs to the grammar unless a file of just that name exists. */
+	if (lstat(whole, &st) < 0) {
+		size_t cut = str_has_suffix(whole, ":ro")         ? 3
+			     : str_has_suffix(whole, ":readonly") ? 9
+								  : 0;
+
+		*ret_ro = cut > 0;
+		n -= cut;
+	}
+	return xstrndup(whole, n);
+}
+
+char *
+workspace_real(const char *word)
+{
+	bool ro;
+	CLEAN_FREE char *path = typed_path(word, &ro);
+
+	return realpath(path, NULL);
+}
+
 int
 workspace_add(struct sandbox *s, const char *word, struct err *e)
 {
-	bool ro = false;
-	size_t n = strlen(word);
+	bool ro;
+	CLEAN_FREE char *path = typed_path(word, &ro);
+	CLEAN_FREE char *real = NULL;
 	struct stat st;
 	int r = 0;
-
-	/* ":ro" belongs to the grammar unless a file of just that name exists. */
-	if (lstat(word, &st) < 0) {
-		size_t cut = str_has_suffix(word, ":ro")         ? 3
-			     : str_has_suffix(word, ":readonly") ? 9
-								 : 0;
-
-		ro = cut > 0;
-		n -= cut;
-	}
-	CLEAN_FREE char *typed = xstrndup(word, n);
-	CLEAN_FREE char *path = expand_home(typed);
-	CLEAN_FREE char *real = NULL;
 
 	if (path[0] == '\0')
 		return usage_error(e, "an empty workspace path");
