@@ -183,7 +183,7 @@ static int
 open_parent(const struct tree *t, char *target, const char **ret_name, struct err *e)
 {
 	CLEAN_CLOSE int dir = fcntl(t->root, F_DUPFD_CLOEXEC, 3);
-	char *save = NULL, *name = NULL, *next;
+	char *save = NULL, *name, *next;
 
 	if (dir < 0)
 		return err_sys(e, errno, "dup");
@@ -249,7 +249,7 @@ place(const struct tree *t, const struct jail_mount *m, int clone, struct err *e
 {
 	CLEAN_FREE char *target = xstrdup(m->target);
 	CLEAN_CLOSE int dir = -1;
-	const char *name = NULL;
+	const char *name = "";
 
 	dir = open_parent(t, target, &name, e);
 	if (dir < 0)

@@ -9,10 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <jail/jail.h>
 
 #define TEST_UID 54321
 
@@ -81,4 +84,26 @@ run_as_both(void (*body)(void *arg), void *arg)
 	if (geteuid() == 0)
 		assert_int_equal(run_child(body, arg, 0), 0);
 	assert_int_equal(run_child(body, arg, 1), 0);
+}
+
+static inline bool
+has_cap(cap_value_t c, cap_flag_t set)
+{
+	cap_flag_value_t v = CAP_CLEAR;
+	cap_t caps = cap_get_proc();
+
+	CHECK(caps != NULL && cap_get_flag(caps, c, set, &v) == 0);
+	cap_free(caps);
+	return v == CAP_SET;
+}
+
+static inline void
+enter(unsigned which)
+{
+	struct jail j = JAIL_INIT;
+	struct err e = {0};
+
+	CHECK_OK(jail_create(&j, &e), e);
+	CHECK_OK(jail_enter(&j, which, &e), e);
+	jail_release(&j);
 }

@@ -89,7 +89,7 @@ p_fork(void)
 static long
 p_vfork_exec(void)
 {
-	char *const argv[] = {"true", NULL};
+	char *const argv[] = {(char *)"true", NULL};
 
 	execv("/bin/true", argv);
 	return -1;
@@ -148,6 +148,12 @@ static long
 p_unshare(void)
 {
 	return unshare(CLONE_NEWUSER);
+}
+
+static long
+p_unshare_fs(void)
+{
+	return unshare(CLONE_FS);
 }
 
 static long
@@ -416,6 +422,7 @@ static const struct probe probes[] = {
 	{"F_SETOWN", p_setown, KILLED, KILLED, KILLED},
 	{"ptrace", p_ptrace, KILLED, KILLED, KILLED},
 	{"unshare", p_unshare, KILLED, KILLED, KILLED},
+	{"unshare CLONE_FS", p_unshare_fs, 0, KILLED, KILLED},
 	{"clone", p_clone_newuser, KILLED, KILLED, KILLED},
 	{"clone3", p_clone3, ENOSYS, ENOSYS, ENOSYS},
 	{"io_uring", p_io_uring, ENOSYS, ENOSYS, ENOSYS},
