@@ -190,6 +190,7 @@ inode_free(struct fs *fs, struct inode *i)
 	if (i->keyed)
 		htab_remove(&fs->by_key, &i->by_key);
 	fs->ninodes--;
+	list_del(&i->reap); /* not before: what was dropped above would have queued it again */
 	free(i);
 }
 
@@ -203,11 +204,8 @@ inode_drop_if_unused(struct fs *fs, struct inode *i)
 	if (fs->reaping)
 		return;
 	fs->reaping = true;
-	while (!list_is_empty(&fs->reap)) {
-		i = container_of(fs->reap.next, struct inode, reap);
-		list_del(&i->reap);
-		inode_free(fs, i);
-	}
+	while (!list_is_empty(&fs->reap))
+		inode_free(fs, container_of(fs->reap.next, struct inode, reap));
 	fs->reaping = false;
 }
 

@@ -89,7 +89,7 @@ cache(struct fs *fs, struct inode *i, int fd)
 
 		if (fs->ncached < fs->cached_max)
 			break;
-		if (old->pins == 0)
+		if (old->fd_uses == 0)
 			nodefd_drop_cached(fs, old);
 	}
 	i->fd = fd;
@@ -124,7 +124,7 @@ usable_fd(struct fs *fs, struct inode *i)
 	if (i->fd_held)
 		return i->fd;
 	if (i->fd_epoch != fs->fd_epoch) {
-		if (i->pins > 0)
+		if (i->fd_uses > 0) /* verified within this request */
 			return i->fd;
 		nodefd_drop_cached(fs, i);
 		return -1;
@@ -219,6 +219,7 @@ nodefd_get(struct fs *fs, struct inode *i, struct nodefd *ret)
 	if (fd < 0)
 		return fd;
 	i->pins++;
+	i->fd_uses++;
 	*ret = (struct nodefd){.fs = fs, .inode = i, .fd = fd, .owned = owned};
 	return 0;
 }
@@ -232,6 +233,7 @@ nodefd_put(struct nodefd *n)
 		close(n->fd);
 	n->fd = -1;
 	n->inode->pins--;
+	n->inode->fd_uses--;
 	inode_drop_if_unused(n->fs, n->inode);
 }
 

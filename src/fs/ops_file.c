@@ -20,11 +20,8 @@
 static int
 host_flags(uint32_t flags)
 {
-	uint32_t keep = O_SYNC | O_DSYNC;
-
-	if ((flags & O_ACCMODE) != O_RDONLY)
-		keep |= O_TRUNC;
-	return (int)((flags & O_ACCMODE) | (flags & keep));
+	/* O_TRUNC also with O_RDONLY: Linux truncates then, given the right to write. */
+	return (int)(flags & (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC));
 }
 
 static bool

@@ -222,8 +222,11 @@ turn(struct fs *fs)
 		return end;
 	do {
 		r = handle_messages(fs);
-		if (r >= 0 && flush(fs) < 0)
-			return -EPIPE;
+		if (r >= 0) {
+			int f = flush(fs);
+
+			r = f < 0 ? f : r;
+		}
 	} while (r == 1 && fs->out.len < OUT_HIGH);
 	return r < 0 ? r : end;
 }
@@ -237,6 +240,7 @@ serve(struct fs *fs, struct err *e)
 		r = turn(fs);
 	if (r == -EMSGSIZE)
 		return err_set(e, EMSGSIZE, "a message of impossible length from the guest");
+	log_debug("end of the stream: %d", r);
 	/* The other end is gone: as good an end as any. */
 	if (r == -EPIPE || r == -ECONNRESET)
 		return 0;

@@ -68,6 +68,7 @@ struct inode {
 	int fd;       /* O_PATH: of a folder, or of a file that has lost its name; or -1 */
 	bool fd_held; /* not to be closed before the guest forgets */
 	uint64_t fd_epoch;
+	unsigned fd_uses; /* of fd, within the current request */
 	struct list lru;
 	int wd; /* inotify watch, or -1 */
 	uint64_t wd_retry_ms;

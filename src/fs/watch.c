@@ -61,15 +61,16 @@ static void
 watch_add(struct fs *fs, struct inode *i, uint32_t events)
 {
 	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
-	int wd, r;
+	int wd;
 
 	if (i->wd >= 0 || (i->wd_retry_ms != 0 && clock_mono_ms() < i->wd_retry_ms))
 		return;
-	r = fs->inotify_fd < 0 ? -ENOSYS : nodefd_get(fs, i, &n);
-	if (r < 0) {
-		set_blind(fs, i, -r);
+	if (fs->inotify_fd < 0) {
+		set_blind(fs, i, ENOSYS);
 		return;
 	}
+	if (nodefd_get(fs, i, &n) < 0)
+		return; /* gone: the request that wanted this will say so */
 	/* Relative to the working folder, which is proc_fd: exactly the file that n.fd holds. */
 	wd = inotify_add_watch(fs->inotify_fd, fd_name(n.fd).s, events);
 	if (wd < 0) {

@@ -83,5 +83,7 @@ main(int argc, char **argv)
 	umount2(argv[2], MNT_DETACH);
 	shutdown(sv[1], SHUT_RDWR);
 	waitpid(pid, &status, 0);
+	if (status != 0)
+		fprintf(stderr, "server: status %x\n", status);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 3;
 }
