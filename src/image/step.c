@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <base/buf.h>
@@ -41,17 +43,41 @@ environment(const char *tmpdir, struct strv *ret)
 	}
 }
 
+static void
+kill_group(int sig)
+{
+	(void)sig;
+	kill(0, SIGKILL);
+}
+
 /*
- * mmdebstrap unmounts and ends its children when it is asked to, which SIGKILL would not let it;
- * hence not proc_spec's own die_with_parent.
+ * mmdebstrap, asked to end, first finishes what it is at. So a guard stays between us and the
+ * program: the leader of a session of its own, it ends the whole group when it is told to, or when
+ * we are gone. Among the group is the first process of the image's pid namespace, with which all
+ * others in there end.
  */
 static int
-prepare(void *arg, struct err *e)
+guard(void *arg, struct err *e)
 {
-	(void)arg;
+	const pid_t *parent = arg;
+	int status = 0;
+	pid_t pid;
+
+	signal(SIGTERM, kill_group);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
 		return err_sys(e, errno, "prctl");
-	return 0;
+	if (getppid() != *parent)
+		kill_group(0);
+	pid = fork();
+	if (pid < 0)
+		return err_sys(e, errno, "fork");
+	if (pid == 0)
+		return 0; /* to be the program */
+	/* Neither the pipe to our parent nor the lock is the guard's to keep open. */
+	syscall(SYS_close_range, 0U, ~0U, 0U);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
 static void
@@ -101,12 +127,15 @@ static int
 spawn(const struct step *s, int out_fd, pid_t *ret_pid, int *ret_pidfd, struct err *e)
 {
 	CLEAN_STRV struct strv env = {0};
+	pid_t self = getpid();
 	struct proc_spec spec = {.file = s->argv->v[0],
 		.argv = s->argv->v,
 		.fds = {-1, out_fd, out_fd},
 		.nfds = 3 + s->nfds,
 		.cwd = "/", /* the image's root may not see the caller's */
-		.prepare = prepare};
+		.new_session = true,
+		.prepare = guard,
+		.arg = &self};
 
 	environment(s->tmpdir, &env);
 	spec.envp = env.v;
