@@ -1,0 +1,48 @@
+#!/bin/sh
+# setup.sh build|try|check: installs what that needs and is missing (Debian 12/13, Ubuntu 24.04).
+# As root, or through sudo; where neither is possible it names the packages and fails.
+set -eu
+
+build='meson ninja-build pkg-config gcc libc6-dev libuv1-dev libnghttp2-dev libjansson-dev
+	libseccomp-dev libnftables-dev libcap-dev'
+run='qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring uidmap e2fsprogs dpkg xz-utils zstd
+	tar git ca-certificates'
+check='libcmocka-dev bats tmux jq curl python3 git gcc clang libclang-rt-14-dev shellcheck mandoc iproute2
+	procps psmisc util-linux busybox-static sudo file openssl'
+
+case ${1:-build} in
+build) packages=$build ;;
+try) packages="$build $run" ;;
+check) packages="$build $run $check" ;;
+*)
+	echo "setup.sh: write build, try or check" >&2
+	exit 2
+	;;
+esac
+
+# The sanitizers' runtime carries its compiler's version in its name.
+if ! apt-cache show libclang-rt-14-dev >/dev/null 2>&1; then
+	packages=$(printf '%s' "$packages" | sed 's/ libclang-rt-14-dev//')
+fi
+
+missing=
+for p in $packages; do
+	state=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null) || true
+	[ "$state" = installed ] || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+	as_root=
+elif command -v sudo >/dev/null 2>&1; then
+	as_root=sudo
+else
+	echo "setup.sh: as root, run: apt-get install$missing" >&2
+	exit 1
+fi
+echo "installing:$missing"
+# shellcheck disable=SC2086 # lists of words
+{
+	$as_root apt-get update -qq
+	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+} </dev/null
