@@ -125,31 +125,46 @@ start(void (*f)(int, int), int a, int b)
 }
 
 void
-rig_start(struct rig *r)
+rig_start_guest(struct rig *r, int *ret_line)
 {
-	int line[2], control[2], life[2];
+	int line[2], life[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, life), 0);
+	*r = (struct rig){.link = -1, .between = -1, .control = -1};
+	r->guest = start(guest_main, line[0], life[0]);
+	r->guest_life = life[1];
+	*ret_line = line[1];
+}
+
+void
+rig_start_link(struct rig *r, int line)
+{
 	struct pollfd p;
+	int control[2];
 	char msg = 0;
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, line), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, life), 0);
-	r->between = -1;
-	if (rig_crumbs != NULL) {
-		int other[2];
-
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, other), 0);
-		r->between = start(rig_crumbs, line[1], other[0]);
-		line[1] = other[1];
-	}
-	r->guest = start(guest_main, line[0], life[0]);
-	r->link = start(link_main, line[1], control[0]);
+	r->link = start(link_main, line, control[0]);
 	r->control = control[1];
-	r->guest_life = life[1];
 	p = (struct pollfd){.fd = r->control, .events = POLLIN};
 	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
 	assert_int_equal(recv(r->control, &msg, 1, 0), 1);
 	assert_int_equal(msg, LINK_UP);
+}
+
+void
+rig_start(struct rig *r)
+{
+	int line, other[2];
+
+	rig_start_guest(r, &line);
+	if (rig_crumbs != NULL) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, other), 0);
+		r->between = start(rig_crumbs, line, other[0]);
+		line = other[1];
+	}
+	rig_start_link(r, line);
 }
 
 static void

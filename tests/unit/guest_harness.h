@@ -24,6 +24,10 @@ extern bool rig_without_identity;
 extern void (*rig_crumbs)(int a, int b);
 
 void rig_start(struct rig *r);
+/* The guest alone; the test is what is on the other end of the line. */
+void rig_start_guest(struct rig *r, int *ret_line);
+/* And now the link role on it. */
+void rig_start_link(struct rig *r, int line);
 void rig_stop(struct rig *r); /* and both must have ended well */
 void rig_stop_guest(struct rig *r);
 int rig_connect(struct rig *r); /* a client's socket */

@@ -1,9 +1,7 @@
 /*
- * The link role against a guest that means harm, each attack beside a control that works; and over
- * a line that delivers in crumbs. See attacks.md, H8 and C19.
+ * The link role against a guest that means harm, each attack beside a control that works.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,20 +23,7 @@
 #include <wire/line.h>
 
 #include "guest_harness.h"
-
-enum {
-	DATA,
-	HEADERS,
-	PRIORITY,
-	RST_STREAM,
-	SETTINGS,
-	PUSH_PROMISE,
-	PING,
-	GOAWAY,
-	WINDOW_UPDATE,
-	CONTINUATION
-};
-enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
+#include "h2_wire.h"
 
 static void
 wait_for_request(int line, uint8_t stream)
@@ -113,16 +98,6 @@ victim_end(struct victim *v)
 	buf_release(&v->said);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
-}
-
-static void
-frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t stream, const void *p, size_t n)
-{
-	uint8_t head[5] = {(uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, type, flags};
-
-	buf_append(b, head, sizeof(head));
-	buf_append_be32(b, stream);
-	buf_append(b, p, n);
 }
 
 /* What an honest guest says first: SETTINGS, the acknowledgement, 200 on the first stream. */
@@ -519,84 +494,6 @@ test_silent_line(void **state)
 	assert_int_equal(victim_end(&v), 0);
 }
 
-/* Reads and writes of random sizes, 1 byte often, in both directions of the line. */
-static void
-crumbs(int a, int b)
-{
-	struct {
-		int from, to;
-		uint8_t p[300];
-		size_t at, len;
-	} way[2] = {{.from = a, .to = b}, {.from = b, .to = a}};
-
-	srand(1);
-	for (;;) {
-		struct pollfd p[2] = {{.fd = a}, {.fd = b}};
-
-		for (int i = 0; i < 2; i++)
-			if (way[i].len == 0)
-				p[i].events |= POLLIN;
-			else
-				p[1 - i].events |= POLLOUT;
-		poll(p, 2, -1);
-		for (int i = 0; i < 2; i++) {
-			size_t n = rand() % 3 == 0 ? 1 : 1 + (size_t)rand() % sizeof(way[i].p);
-			ssize_t r;
-
-			if (way[i].len == 0) {
-				r = recv(way[i].from, way[i].p, n, MSG_DONTWAIT);
-				if (r == 0)
-					_exit(0);
-				way[i].at = 0;
-				way[i].len = r > 0 ? (size_t)r : 0;
-			} else {
-				r = send(way[i].to, way[i].p + way[i].at,
-					n < way[i].len ? n : way[i].len,
-					MSG_DONTWAIT | MSG_NOSIGNAL);
-				way[i].at += r > 0 ? (size_t)r : 0;
-				way[i].len -= r > 0 ? (size_t)r : 0;
-			}
-		}
-	}
-}
-
-static void
-test_line_in_crumbs(void **state)
-{
-	struct session_open o = {.stdin_open = true};
-	struct rig r;
-	struct peer p, q[5];
-	static char text[100001];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(text) - 1; i++)
-		text[i] = (char)('a' + i * i % 26);
-	rig_crumbs = crumbs;
-	rig_start(&r);
-	rig_crumbs = NULL;
-	peer_exec(&p, &r, &o, "cat", NULL);
-	for (int i = 0; i < 5; i++) {
-		struct session_open none = {0};
-		char script[64];
-
-		snprintf(script, sizeof(script), "seq 1 2000; exit %d", i);
-		peer_exec(&q[i], &r, &none, "sh", "-c", script, NULL);
-	}
-	for (size_t at = 0; at < sizeof(text) - 1; at += 10000)
-		peer_send(&p, SESSION_STDIN, text + at, 10000);
-	peer_send(&p, SESSION_STDIN_EOF, NULL, 0);
-	assert_int_equal(peer_run(&p), 0);
-	assert_int_equal(p.out.len, sizeof(text) - 1);
-	assert_string_equal(buf_str(&p.out), text);
-	peer_close(&p);
-	for (int i = 0; i < 5; i++) {
-		assert_int_equal(peer_run(&q[i]), i);
-		assert_int_equal(q[i].out.len, 8893);
-		peer_close(&q[i]);
-	}
-	rig_stop(&r);
-}
-
 int
 main(void)
 {
@@ -610,7 +507,6 @@ main(void)
 		cmocka_unit_test(test_floods),
 		cmocka_unit_test(test_continuation_flood),
 		cmocka_unit_test(test_silent_line),
-		cmocka_unit_test(test_line_in_crumbs),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

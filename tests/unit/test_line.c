@@ -1,0 +1,217 @@
+/* The two ends of the line when it delivers in crumbs, says nonsense, or nobody is there. */
+#include <linux/sockios.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <base/clock.h>
+#include <base/io.h>
+
+#include "guest_harness.h"
+#include "h2_wire.h"
+
+/* Reads and writes of random sizes, 1 byte often, in both directions of the line. */
+static void
+crumbs(int a, int b)
+{
+	struct {
+		int from, to;
+		uint8_t p[300];
+		size_t at, len;
+	} way[2] = {{.from = a, .to = b}, {.from = b, .to = a}};
+
+	srand(1);
+	for (;;) {
+		struct pollfd p[2] = {{.fd = a}, {.fd = b}};
+
+		for (int i = 0; i < 2; i++)
+			if (way[i].len == 0)
+				p[i].events |= POLLIN;
+			else
+				p[1 - i].events |= POLLOUT;
+		poll(p, 2, -1);
+		for (int i = 0; i < 2; i++) {
+			size_t n = rand() % 3 == 0 ? 1 : 1 + (size_t)rand() % sizeof(way[i].p);
+			ssize_t r;
+
+			if (way[i].len == 0) {
+				r = recv(way[i].from, way[i].p, n, MSG_DONTWAIT);
+				if (r == 0)
+					_exit(0);
+				way[i].at = 0;
+				way[i].len = r > 0 ? (size_t)r : 0;
+			} else {
+				r = send(way[i].to, way[i].p + way[i].at,
+					n < way[i].len ? n : way[i].len,
+					MSG_DONTWAIT | MSG_NOSIGNAL);
+				way[i].at += r > 0 ? (size_t)r : 0;
+				way[i].len -= r > 0 ? (size_t)r : 0;
+			}
+		}
+	}
+}
+
+static void
+test_line_in_crumbs(void **state)
+{
+	struct session_open o = {.stdin_open = true};
+	struct rig r;
+	struct peer p, q[5];
+	static char text[100001];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(text) - 1; i++)
+		text[i] = (char)('a' + i * i % 26);
+	rig_crumbs = crumbs;
+	rig_start(&r);
+	rig_crumbs = NULL;
+	peer_exec(&p, &r, &o, "cat", NULL);
+	for (int i = 0; i < 5; i++) {
+		struct session_open none = {0};
+		char script[64];
+
+		snprintf(script, sizeof(script), "seq 1 2000; exit %d", i);
+		peer_exec(&q[i], &r, &none, "sh", "-c", script, NULL);
+	}
+	for (size_t at = 0; at < sizeof(text) - 1; at += 10000)
+		peer_send(&p, SESSION_STDIN, text + at, 10000);
+	peer_send(&p, SESSION_STDIN_EOF, NULL, 0);
+	assert_int_equal(peer_run(&p), 0);
+	assert_int_equal(p.out.len, sizeof(text) - 1);
+	assert_string_equal(buf_str(&p.out), text);
+	peer_close(&p);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(peer_run(&q[i]), i);
+		assert_int_equal(q[i].out.len, 8893);
+		peer_close(&q[i]);
+	}
+	rig_stop(&r);
+}
+
+/* All that was written has been read by the guest. */
+static void
+wait_until_read(int line)
+{
+	uint64_t deadline = deadline_in_ms(WAIT_MS);
+	int left = 1;
+
+	while (left > 0) {
+		assert_true(deadline_left_ms(deadline) > 0);
+		assert_int_equal(ioctl(line, SIOCOUTQ, &left), 0);
+		poll(NULL, 0, 1);
+	}
+}
+
+/* The guest's end gets over nonsense, and serves who then speaks to it properly. */
+static void
+test_guest_junk(void **state)
+{
+	struct rig r;
+	struct peer p;
+	uint8_t junk[5000];
+	int line;
+
+	(void)state;
+	rig_start_guest(&r, &line);
+	srand(7);
+	for (size_t i = 0; i < sizeof(junk); i++)
+		junk[i] = (uint8_t)(rand() >> 7);
+	assert_int_equal(io_write_full(line, junk, sizeof(junk), deadline_in_ms(WAIT_MS)), 0);
+	wait_until_read(line);
+	rig_start_link(&r, line);
+	assert_int_equal(sh(&r, &p, "exit 3"), 3);
+	peer_close(&p);
+	rig_stop(&r);
+}
+
+/* Behind a proper beginning, in a session that runs: the guest drops it all and lives. */
+static void
+test_guest_junk_later(void **state)
+{
+	static const char magic[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+	/* POST /session in static table entries and literals */
+	static const uint8_t request[] = "\x83\x86\x44\x08/session\x41\x05guest";
+
+	(void)state;
+	for (unsigned seed = 1; seed <= 60; seed++) {
+		struct rig r;
+		struct buf b = BUF_INIT, open = BUF_INIT, f = BUF_INIT;
+		struct session_open o = {.op = SESSION_OP_EXEC, .tty = seed % 2};
+		int line;
+
+		srand(seed);
+		rig_start_guest(&r, &line);
+		strv_add(&o.argv, "true");
+		session_open_encode(&o, &open);
+		frame_put(&f, SESSION_OPEN, open.data, open.len);
+		buf_append(&b, magic, sizeof(magic) - 1);
+		frame(&b, SETTINGS, 0, 0, NULL, 0);
+		frame(&b, HEADERS, END_HEADERS, 1, request, sizeof(request) - 1);
+		frame(&b, DATA, 0, 1, f.data, f.len);
+		for (int i = 0; i < 5; i++) {
+			uint8_t junk[64];
+
+			for (size_t k = 0; k < sizeof(junk); k++)
+				junk[k] = (uint8_t)(rand() >> 7);
+			frame(&b, (uint8_t)(rand() % 11), (uint8_t)rand(), (uint32_t)rand() % 4,
+				junk, (size_t)rand() % sizeof(junk));
+		}
+		assert_int_equal(io_write_full(line, b.data, b.len, deadline_in_ms(WAIT_MS)), 0);
+		wait_until_read(line);
+		close(line);
+		rig_stop_guest(&r);
+		buf_release(&b);
+		buf_release(&open);
+		buf_release(&f);
+		session_open_release(&o);
+	}
+}
+
+/* A line with nobody on it costs no time. */
+static void
+test_guest_alone_is_idle(void **state)
+{
+	struct rusage before, after;
+	struct rig r;
+	int line;
+	long ms;
+
+	(void)state;
+	rig_start_guest(&r, &line);
+	close(line);
+	getrusage(RUSAGE_CHILDREN, &before);
+	poll(NULL, 0, 500);
+	rig_stop_guest(&r);
+	getrusage(RUSAGE_CHILDREN, &after);
+	ms = (after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec -
+		     before.ru_stime.tv_sec) *
+		     1000 +
+	     (after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec -
+		     before.ru_stime.tv_usec) /
+		     1000;
+	assert_in_range(ms + 1, 0, 200);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_line_in_crumbs),
+		cmocka_unit_test(test_guest_junk),
+		cmocka_unit_test(test_guest_junk_later),
+		cmocka_unit_test(test_guest_alone_is_idle),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
