@@ -31,9 +31,11 @@ void
 watch_init(struct fs *fs)
 {
 	fs->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (fs->inotify_fd < 0)
-		log_warn("no inotify (%s): the guest re-reads everything after a second",
-			strerror(errno));
+	if (fs->inotify_fd >= 0)
+		return;
+	fs->blind_said = true;
+	log_warn("no inotify (%s%s): the guest re-reads everything after a second", strerror(errno),
+		errno == EMFILE ? "; see fs.inotify.max_user_instances" : "");
 }
 
 void

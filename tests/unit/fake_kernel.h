@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -43,6 +44,28 @@ struct fk {
 	struct fuse_init_out init;
 };
 
+static inline bool
+fk_put(const char *path, const char *text)
+{
+	CLEAN_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+/* A user namespace in which inotify instances are used up. */
+static inline void
+fk_forbid_inotify(void)
+{
+	char map[32];
+
+	snprintf(map, sizeof(map), "0 %d 1", (int)geteuid());
+	if (unshare(CLONE_NEWUSER) < 0 || !fk_put("/proc/self/uid_map", map) ||
+		!fk_put("/proc/sys/user/max_inotify_instances", "0"))
+		_exit(4);
+}
+
+enum { FK_NO_INOTIFY = 1 }; /* in place of a limit of open files */
+
 static inline void
 fk_serve(int sock, int rootfd, rlim_t nofile)
 {
@@ -52,7 +75,9 @@ fk_serve(int sock, int rootfd, rlim_t nofile)
 	struct err e = {0};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (nofile > 0)
+	if (nofile == FK_NO_INOTIFY)
+		fk_forbid_inotify();
+	else if (nofile > 0)
 		setrlimit(RLIMIT_NOFILE, &l);
 	o.proc_fd = fs_proc_open(&e);
 	if (o.proc_fd < 0)
