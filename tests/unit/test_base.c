@@ -226,7 +226,7 @@ test_proc(void **state)
 static void
 test_proc_fds(void **state)
 {
-	char *argv[] = {"sh", "-c", "cat <&3 >&4; ls /proc/$$/fd | wc -l >&4", NULL};
+	char *argv[] = {"sh", "-c", "cat <&3 >&4; test ! -e /proc/self/fd/77 && echo none >&4", NULL};
 	struct proc_spec s = {.file = "sh", .argv = argv};
 	struct err e = {0};
 	int in[2], out[2], pidfd;
@@ -240,13 +240,15 @@ test_proc_fds(void **state)
 	s.fds[3] = in[0];
 	s.fds[4] = out[1];
 	s.nfds = 5;
+	assert_int_equal(dup2(in[0], 77), 77); /* not close-on-exec, and not asked for */
 	assert_int_equal(write(in[1], "data\n", 5), 5);
 	close(in[1]);
 	assert_int_equal(proc_spawn(&s, &pid, &pidfd, &e), 0);
 	assert_int_equal(proc_wait(pid, pidfd, deadline_in_ms(5000)), 0);
 	close(out[1]);
 	assert_true(read(out[0], text, sizeof(text) - 1) > 0);
-	assert_string_equal(text, "data\n5\n");
+	assert_string_equal(text, "data\nnone\n");
+	close(77);
 	close(in[0]);
 	close(out[0]);
 	close(pidfd);
