@@ -12,6 +12,9 @@
 
 #include <cmocka.h>
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <base/clock.h>
 #include <base/cleanup.h>
 #include <base/io.h>
@@ -446,6 +449,16 @@ test_identity_and_shutdown(void **state)
 	rig_stop(&r);
 }
 
+/* Some callers (timeout under make) leave the C library's own signals ignored, and it hides them. */
+static void
+reset_hidden_signals(void)
+{
+	const unsigned long dfl[4] = {0};
+
+	for (int n = 32; n <= 33; n++)
+		syscall(SYS_rt_sigaction, n, dfl, NULL, 8);
+}
+
 int
 main(void)
 {
@@ -470,5 +483,6 @@ main(void)
 	};
 
 	signal(SIGPIPE, SIG_IGN);
+	reset_hidden_signals();
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
