@@ -6,10 +6,12 @@
 
 /*
  * The host's own resolver, whatever it is configured to be (NSS): it needs the configuration, the
- * libraries that it loads and the sockets of local services, and sees nothing else of the host.
+ * libraries that it loads and the sockets of the local services that answer names, and sees nothing
+ * else of the host: no bus, no container engine, no home.
  */
-static const char *const folders[] = {
-	"/etc", "/usr", "/lib", "/lib64", "/lib32", "/run", "/var/run", "/nix", "/gnu"};
+static const char *const folders[] = {"/etc", "/usr", "/lib", "/lib64", "/lib32", "/nix/store",
+	"/gnu/store", "/run/systemd/resolve", "/run/nscd", "/run/avahi-daemon", "/run/resolvconf",
+	"/run/NetworkManager"};
 
 int
 role_resolver_main(const struct role_config *c, struct err *e)
@@ -20,10 +22,11 @@ role_resolver_main(const struct role_config *c, struct err *e)
 
 	(void)c;
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-		if (lstat(folders[i], &st) < 0)
+		if (stat(folders[i], &st) < 0)
 			continue;
 		jail_confine_add(&plan, JAIL_BIND, folders[i], folders[i], true)->exec = true;
 	}
+	jail_confine_add(&plan, JAIL_SYMLINK, "../run", "/var/run", false);
 	r = jail_confine(&plan, e);
 	jail_confine_release(&plan);
 	return r < 0 ? r : net_resolver_serve(ROLE_FD_RESOLVER_SOCKET, e);
