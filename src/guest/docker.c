@@ -32,6 +32,7 @@
 
 #include "boundlog.h"
 #include "certs.h"
+#include "deaf.h"
 #include "guest.h"
 #include "users.h"
 
@@ -40,7 +41,9 @@
 #define LOG       "/var/log/dockerd.log"
 #define LOG_LIMIT (1u << 20)
 #define BACKLOG   128
-#define ENV_PID   "LISTEN_PID="
+/* By then dockerd has told its containers to end. */
+#define DEAF_AFTER_MS 1000
+#define ENV_PID       "LISTEN_PID="
 
 struct docker {
 	struct guest *guest;
@@ -255,24 +258,38 @@ guest_docker_listen(struct guest *g, struct err *e)
 	return 0;
 }
 
-/* At power-off the event loop does not run any more, so its end is awaited here. */
+/* Waits for dockerd's end; true when it has come. SIGCHLD is blocked, so it can be awaited. */
+static bool
+await_end(struct docker *d, uint64_t deadline_ms)
+{
+	sigset_t chld;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	while (waitpid(d->pid, NULL, WNOHANG) == 0) {
+		int left = deadline_left_ms(deadline_ms);
+		struct timespec t = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000L};
+
+		if (left == 0)
+			return false;
+		sigtimedwait(&chld, NULL, &t);
+	}
+	return true;
+}
+
+/* At power-off the event loop does not run any more, so dockerd's end is awaited here. */
 void
 guest_docker_stop(struct guest *g, uint64_t limit_ms)
 {
 	struct docker *d = g->docker;
 	uint64_t deadline = deadline_in_ms(limit_ms);
-	sigset_t chld;
 
 	if (d == NULL || d->pid == 0)
 		return;
-	sigemptyset(&chld);
-	sigaddset(&chld, SIGCHLD);
 	kill(d->pid, SIGTERM);
-	while (waitpid(d->pid, NULL, WNOHANG) == 0 && deadline_left_ms(deadline) > 0) {
-		int left = deadline_left_ms(deadline);
-		struct timespec t = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000L};
-
-		sigtimedwait(&chld, NULL, &t);
+	if (!await_end(d, deadline_in_ms(DEAF_AFTER_MS))) {
+		deaf_kill();
+		await_end(d, deadline);
 	}
 	d->pid = 0;
 	boundlog_close(&d->log);

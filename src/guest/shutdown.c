@@ -125,6 +125,9 @@ settle_disk(void *arg)
 	/* Of the disk alone: sync(2) would also ask the workspaces' server, which may be gone. */
 	if (root >= 0 && syncfs(root) < 0)
 		log_warn("sync: %s", strerror(errno));
+	/* The pump's last words, that its file system has gone, are news to nobody now. */
+	if (log_get_level() < LOG_DEBUG)
+		log_init("guest", LOG_QUIET);
 	unmount_all();
 	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
 		log_debug("the disk stays writable: %s", strerror(errno));
@@ -144,8 +147,11 @@ settle_disk_in_time(void)
 	}
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += DISK_LIMIT_S;
-	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) != 0)
-		log_warn("the disk did not settle in time");
+	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+		return;
+	if (log_get_level() < LOG_WARN)
+		log_init("guest", LOG_WARN);
+	log_warn("the disk did not settle in time");
 }
 
 void __attribute__((noreturn)) guest_power_off(struct guest *g)
