@@ -82,14 +82,14 @@ abort_connection(const struct pump *p)
 static void
 stop(struct pump *p, const char *why, int code)
 {
-	bool first;
+	bool first, unmounted = code == ENODEV;
 
 	pthread_mutex_lock(&p->lock);
 	first = !p->stopped;
 	p->stopped = true;
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
-	if (!first)
+	if (!first || unmounted)
 		return;
 	log_warn("workspaces: %s%s%s", why, code != 0 ? ": " : "", code != 0 ? strerror(code) : "");
 	abort_connection(p);
@@ -219,7 +219,7 @@ deliver(struct pump *p, const uint8_t *msg, size_t n)
 	if (h.unique == 0)
 		return queue_note(p, msg, n);
 	if (write(p->fuse_fd, msg, n) < 0 && errno != ENOENT) {
-		if (errno == ENODEV || errno == EPERM)
+		if (errno == ENODEV)
 			return false;
 		log_warn("workspaces: a reply was refused: %s", strerror(errno));
 	}
@@ -243,7 +243,7 @@ pump_down(void *arg)
 		buf_commit(&in, (size_t)n);
 		while ((n = fuse_wire_peek(&in, sizeof(struct fuse_out_header))) > 0) {
 			if (!deliver(p, in.data, (size_t)n)) {
-				stop(p, "file system is gone", 0);
+				stop(p, "file system is gone", ENODEV);
 				return NULL;
 			}
 			buf_consume(&in, (size_t)n);

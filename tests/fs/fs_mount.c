@@ -40,7 +40,8 @@ serve(int stream, const char *folder, uid_t uid)
 	return 0;
 }
 
-/* Until somebody wants the end: a signal, the end of stdin, or the server's death. */
+/* Until somebody wants the end: a signal, or the end of stdin. Not the server's death: what the
+ * mount does then is to be seen. */
 static void
 wait_end(void)
 {
@@ -50,7 +51,6 @@ wait_end(void)
 	sigemptyset(&s);
 	sigaddset(&s, SIGTERM);
 	sigaddset(&s, SIGINT);
-	sigaddset(&s, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &s, NULL);
 	p[1].fd = signalfd(-1, &s, SFD_CLOEXEC);
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
@@ -85,5 +85,6 @@ main(int argc, char **argv)
 	waitpid(pid, &status, 0);
 	if (status != 0)
 		fprintf(stderr, "server: status %x\n", status);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 3;
+	/* The pump's threads are still there. */
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
 }

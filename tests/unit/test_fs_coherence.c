@@ -259,6 +259,23 @@ test_hard_link_elsewhere(void **state)
 	EXPECT_DATA(k, plain);
 }
 
+/* rename(2) of one hard link onto another does nothing: both names stay known. */
+static void
+test_rename_of_same_file(void **state)
+{
+	struct fk *k = *state;
+	uint64_t id;
+
+	fk_host_file(k, "a", "x");
+	id = fk_walk(k, "a");
+	assert_int_equal(fk_call(k, FUSE_LINK, ROOT, FK_IN(fuse_link_in, id), "b", 2), 0);
+	assert_int_equal(fk_rename(k, ROOT, "a", ROOT, "b", 0), 0);
+	assert_int_equal(unlinkat(k->rootfd, "a", 0), 0);
+	EXPECT_ENTRY(k, ROOT, "a");
+	assert_int_equal(unlinkat(k->rootfd, "b", 0), 0);
+	EXPECT_ENTRY(k, ROOT, "b");
+}
+
 /* Where nothing can be watched, the guest is told to look again after a second. */
 static void
 test_unwatched_folder(void **state)
@@ -367,6 +384,7 @@ main(void)
 		T(test_host_and_guest_write),
 		T(test_open_after_change),
 		T(test_hard_link_elsewhere),
+		T(test_rename_of_same_file),
 		T(test_unwatched_folder),
 		T(test_overflow),
 	};

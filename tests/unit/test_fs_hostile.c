@@ -351,6 +351,41 @@ test_number_used_again(void **state)
 	assert_true(fk_open(k, new, O_RDONLY) >= 0);
 }
 
+/* A name that leads to another file by now, of which no event has told yet. */
+static void
+test_replaced_unnoticed(void **state)
+{
+	struct fk *k = *state;
+	uint64_t id, d, sub;
+
+	for (int i = 0; i < 20; i++) {
+		fk_host_file(k, "f", "old");
+		fk_host_file(k, "g", "new");
+		assert_int_equal(mkdirat(k->rootfd, "d", 0755), 0);
+		assert_int_equal(mkdirat(k->rootfd, "d/sub", 0755), 0);
+		id = fk_walk(k, "f");
+		d = fk_walk(k, "d");
+		sub = fk_walk(k, "d/sub");
+		assert_int_equal(fk_getattr(k, id, NULL), 0);
+		assert_int_equal(renameat(k->rootfd, "g", k->rootfd, "f"), 0);
+		assert_int_equal(fk_open(k, id, O_WRONLY | O_TRUNC), -ESTALE);
+		assert_int_equal(fk_getattr(k, id, NULL), -ESTALE);
+		assert_int_equal(
+			fk_call(k, FUSE_SETATTR, id,
+				FK_IN(fuse_setattr_in, .valid = FATTR_MODE, .mode = 0), NULL, 0),
+			-ESTALE);
+		assert_int_equal(
+			fk_call(k, FUSE_LINK, ROOT, FK_IN(fuse_link_in, id), "l", 2), -ESTALE);
+		fk_host_is(k, "f", "new");
+		assert_int_equal(unlinkat(k->rootfd, "d/sub", AT_REMOVEDIR), 0);
+		fk_host_file(k, "d/sub", "a file now");
+		assert_true(fk_lookup(k, sub, "x") <= 0);
+		assert_true(fk_walk(k, "d") == d);
+		assert_int_equal(unlinkat(k->rootfd, "d/sub", 0), 0);
+		assert_int_equal(unlinkat(k->rootfd, "d", AT_REMOVEDIR), 0);
+	}
+}
+
 /* F11: more open files than there may be: the guest gets EMFILE, the server lives. */
 static void
 test_too_many_open_files(void **state)
@@ -530,6 +565,7 @@ main(void)
 		T(test_folder_swapped_for_symlink),
 		T(test_folder_moved_out),
 		T(test_number_used_again),
+		T(test_replaced_unnoticed),
 		T(test_too_many_open_files),
 		T(test_deep_tree),
 		T(test_impossible_length),

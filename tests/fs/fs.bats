@@ -1,0 +1,216 @@
+#!/usr/bin/env bats
+# Real programs on a workspace that is mounted on this machine's own kernel: fs_mount joins the
+# guest's pump and the fs role's server without a machine between. run.sh provides the namespace.
+
+setup() {
+	W=$(mktemp -d /tmp/paddock-fs.XXXXXX)
+	mkdir "$W/host" "$W/mnt" "$W/plain"
+	cd "$W" || return 1
+	export HOME=$W GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a \
+		GIT_COMMITTER_EMAIL=a@b
+	mount_it
+}
+
+# Serves until its stdin, which only this shell holds, ends.
+mount_it() {
+	coproc FS { exec "$FS_MOUNT" "$W/host" "$W/mnt" "$(id -u)" 2>"$W/log" 3>&-; }
+	FS_IN=${FS[1]} FS_JOB=$FS_PID
+	read -r -t 10 -u "${FS[0]}" word SERVER
+	[ "$word" = ready ]
+}
+
+teardown() {
+	cd /
+	eval "exec $FS_IN>&-" 2>/dev/null
+	wait "$FS_JOB" 2>/dev/null
+	umount -l "$W/mnt" 2>/dev/null
+	[ -n "$BATS_TEST_COMPLETED" ] || cat "$W/log"
+	rm -rf "$W"
+}
+
+# Until the command succeeds, at most a second.
+soon() {
+	local end=$((${EPOCHREALTIME/./} + 1000000))
+	until "$@"; do
+		[ "${EPOCHREALTIME/./}" -lt "$end" ] || return 1
+	done
+}
+
+shows() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
+
+@test "git: init, commit, branch, rebase, gc, fsck; nothing to refresh on the other side" {
+	git init -q mnt/repo
+	cd mnt/repo
+	for i in $(seq 60); do mkdir -p "d$((i % 7))"; echo "$i" >"d$((i % 7))/f$i"; done
+	git add . && git commit -qm one
+	git checkout -qb side && echo side >s && git add s && git commit -qm side
+	git checkout -q - && echo main >m && git add m && git commit -qm main
+	git checkout -q side && git rebase -q -
+	[ "$(git log --oneline | wc -l)" = 3 ]
+	git gc -q && git fsck --full
+	[ -z "$(git status --porcelain)" ]
+	cd "$W/host/repo" && git fsck --full
+	# The index is as valid here: no file has to be read again.
+	[ -z "$(git diff-files)" ] && [ -z "$(git status --porcelain)" ]
+}
+
+@test "git: clones with hard links, on the mount and from it; a checkout on the host is seen" {
+	git init -q host/repo && cd host/repo
+	for i in $(seq 200); do echo "$i" >"f$i"; done
+	git add . && git commit -qm one
+	for i in $(seq 200); do echo "new $i" >"f$i"; done
+	git commit -qam two
+	cd "$W"
+	git clone -q mnt/repo mnt/clone
+	git clone -q mnt/repo plain/clone
+	diff -r --exclude=.git mnt/clone plain/clone
+	cat mnt/repo/f* >/dev/null
+	git -C host/repo checkout -q HEAD~1
+	soon diff -r --exclude=.git host/repo mnt/repo
+	[ -z "$(git -C mnt/repo status --porcelain)" ]
+	# Both sides commit, one after the other.
+	git -C host/repo checkout -q -b both
+	soon test -z "$(git -C mnt/repo status --porcelain)"
+	for i in 1 2 3 4 5; do
+		echo "m$i" >mnt/repo/m && git -C mnt/repo add m && git -C mnt/repo commit -qm "m$i"
+		echo "h$i" >host/repo/h && git -C host/repo add h && git -C host/repo commit -qm "h$i"
+		soon shows mnt/repo/h "h$i"
+	done
+	[ "$(git -C mnt/repo log --oneline | wc -l)" = 11 ]
+	git -C mnt/repo fsck --full
+}
+
+@test "make and gcc: a library and a program of 30 files, built, run, rebuilt after a change" {
+	mkdir mnt/p && cd mnt/p
+	for i in $(seq 30); do echo "int f$i(void) { return $i; }" >"f$i.c"; done
+	{
+		for i in $(seq 30); do echo "int f$i(void);"; done
+		echo '#include <stdio.h>'
+		echo 'int main(void) { int s = 0;'
+		for i in $(seq 30); do echo "s += f$i();"; done
+		echo 'printf("%d\n", s); return 0; }'
+	} >main.c
+	cat >Makefile <<'M'
+O = $(patsubst %.c,%.o,$(wildcard f*.c))
+prog: main.o lib.a
+	$(CC) -o $@ $^
+lib.a: $O
+	ar rcs $@ $^
+M
+	make -s -j2
+	[ "$(./prog)" = 465 ]
+	echo 'int f30(void) { return 1030; }' >f30.c
+	make -s -j2
+	[ "$(./prog)" = 1465 ]
+	make -q
+	# Busy while it runs, on this side.
+	cp /bin/sleep s && ./s 5 &
+	soon pgrep -P $$ -x s || true
+	run bash -c 'echo x >s'
+	[ "$status" -ne 0 ] && [[ "$output" == *"Text file busy"* ]]
+	kill %1
+}
+
+@test "sqlite: 200 transactions in WAL mode, then in rollback mode, whole on both sides" {
+	for mode in wal delete; do
+		{
+			echo "pragma journal_mode=$mode; create table if not exists t(a, b);"
+			for i in $(seq 200); do echo "insert into t values($i, hex(randomblob(200)));"; done
+		} | sqlite3 mnt/db >/dev/null
+		[ "$(sqlite3 mnt/db 'pragma integrity_check')" = ok ]
+		[ "$(sqlite3 host/db 'pragma integrity_check')" = ok ]
+	done
+	[ "$(sqlite3 host/db 'select count(*) from t')" = 400 ]
+}
+
+@test "tar, cp -a, rm -rf: a tree of links, FIFOs, times and modes goes in and out unchanged" {
+	mkdir -p plain/t/d/e && cd plain/t
+	for i in $(seq 300); do echo "$i" >"d/f$i"; done
+	ln d/f1 hard && ln -s d/f1 soft && ln -s /nowhere/x dangling && mkfifo fifo
+	printf 'x' >"$(printf 'n\001\377 \n')"
+	truncate -s 5G sparse && printf end | dd of=sparse bs=1 seek=5G conv=notrunc status=none
+	touch -d '1969-12-31 23:00:00.123456789' old
+	chmod 0444 d/f2 && chmod 01777 d/e && chmod 0 d/f3
+	cd "$W"
+	tar -C plain --format=posix -S -cf - t | tar -C mnt -S -xf -
+	list() { (cd "$1" && find . -printf '%p %y %m %n %l %T@ %s %b\n' | grep -av ' d ' | sort); }
+	diff <(list plain/t) <(list mnt/t) | head -n 20 | cat -v
+	cmp <(list plain/t) <(list mnt/t)
+	cmp <(list mnt/t) <(list host/t)
+	cp -a mnt/t mnt/copy
+	cmp <(list mnt/t) <(list mnt/copy)
+	[ "$(tail -c 3 mnt/copy/sparse)" = end ]
+	rm -rf mnt/t mnt/copy
+	[ -z "$(ls -A host)" ]
+}
+
+@test "files: unlinked while open, renamed over, appended from both sides, locked" {
+	exec 8>mnt/f && echo one >&8
+	rm mnt/f && echo two >&8
+	[ "$(cat /proc/self/fd/8)" = "$(printf 'one\ntwo')" ]
+	exec 8>&-
+	echo old >mnt/a && echo new >mnt/b && mv mnt/b mnt/a && shows host/a new
+	exec 8>>mnt/log
+	for i in $(seq 20); do echo "guest $i" >&8; echo "host $i" >>host/log; done
+	[ "$(wc -l <host/log)" = 40 ]
+	soon cmp -s mnt/log host/log
+	exec 8>&-
+	exec 9>mnt/lock && flock -n 9
+	run flock -n mnt/lock true
+	[ "$status" -ne 0 ]
+	exec 9>&-
+	flock -n mnt/lock true
+	(umask 077 && echo x >mnt/u && mkdir mnt/v) && [ "$(stat -c %a host/u host/v | xargs)" = "600 700" ]
+	chown 12345:12345 mnt/u && [ "$(stat -c %u host/u)" = "$(id -u)" ]
+}
+
+@test "a folder of 20,000 files is listed whole, and emptied" {
+	mkdir mnt/many && (cd host/many && seq 20000 | xargs touch)
+	[ "$(ls -f mnt/many | wc -l)" = 20002 ]
+	[ "$(find mnt/many -type f | wc -l)" = 20000 ]
+	(cd mnt/many && find . -type f -delete)
+	[ -z "$(ls -A host/many)" ]
+}
+
+@test "links out of the workspace lead into the guest's own tree; set-ID and devices do not get in" {
+	ln -s /etc/hostname mnt/l && ln -s ../plain/secret mnt/r && echo s >plain/secret
+	[ "$(readlink host/l)" = /etc/hostname ]
+	cp /bin/true mnt/t && chmod 6755 mnt/t && [ "$(stat -c %a host/t)" = 755 ]
+	run mknod mnt/null c 1 3
+	[ "$status" -ne 0 ] && [ ! -e host/null ]
+	mkfifo mnt/fifo && [ -p host/fifo ]
+	run setcap cap_net_raw+ep mnt/t
+	[ "$status" -ne 0 ] && [ "$status" -ne 127 ]
+}
+
+@test "a server that dies: errors at once, nobody hangs" {
+	echo x >mnt/f
+	exec 8<mnt/f
+	kill -STOP "$SERVER"
+	timeout 20 cat mnt/g 2>"$W/err" 3>&- &
+	reader=$!
+	soon eval '[ "$(cat /proc/$(pgrep -P $reader cat)/wchan)" = request_wait_answer ]'
+	kill -KILL "$SERVER"
+	run wait "$reader"
+	soon test -s "$W/err"
+	[[ "$(cat "$W/err")" != *"No such file"* ]]
+	run timeout 5 ls mnt
+	[ "$status" -ne 0 ] && [ "$status" -ne 124 ]
+	run timeout 5 cat /proc/self/fd/8
+	[ "$status" -ne 124 ]
+	exec 8<&-
+}
+
+@test "random operations agree with a plain folder" {
+	for seed in 1 2 3 4 5 6; do
+		rm -rf plain host/m && mkdir plain host/m
+		timeout 100 "$FS_MODEL" mnt/m plain "$seed" 6000
+	done
+}
+
+@test "random operations, with changes on the host between them" {
+	for seed in 11 12 13 14 15 16; do
+		mkdir -p "plain/$seed" "host/$seed"
+		timeout 100 "$FS_MODEL" "mnt/$seed" "plain/$seed" "$seed" 4000 "host/$seed"
+	done
+}
