@@ -203,7 +203,11 @@ test_broken_frames(void **state)
 		{SESSION_SIGNAL, "", 0, true},
 		{SESSION_STDIN_EOF, "x", 1, true},
 	};
-	static const uint8_t huge[] = {SESSION_STDIN, 0x7f, 0xff, 0xff, 0xff};
+	static const uint8_t huge[][FRAME_HEAD] = {
+		{SESSION_STDIN, 0x7f, 0xff, 0xff, 0xff},
+		{SESSION_STDIN, 0x00, 0x00, 0x80, 0x01}, /* FRAME_CHUNK + 1 */
+		{SESSION_OPEN, 0x00, 0x10, 0x00, 0x01},  /* FRAME_MAX + 1 */
+	};
 	struct peer p;
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -222,18 +226,19 @@ test_broken_frames(void **state)
 		assert_true(p.failed);
 		peer_close(&p);
 	}
-	for (int opened = 0; opened < 2; opened++) {
+	/* Too long: refused from the head. */
+	for (size_t i = 0; i < ARRAY_LEN(huge); i++) {
 		struct session_open o = {.stdin_open = true};
 
 		memset(&p, 0, sizeof(p));
 		p.status = -1;
-		if (opened) {
+		if (huge[i][0] != SESSION_OPEN) {
 			peer_exec(&p, *state, &o, "cat", NULL);
 			peer_started(&p);
 		} else {
 			p.fd = rig_connect(*state);
 		}
-		assert_int_equal(io_write_full(p.fd, huge, sizeof(huge), UINT64_MAX), 0);
+		assert_int_equal(io_write_full(p.fd, huge[i], FRAME_HEAD, UINT64_MAX), 0);
 		assert_int_equal(peer_run(&p), 125);
 		peer_close(&p);
 	}
