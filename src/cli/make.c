@@ -244,8 +244,11 @@ static bool notes_quiet;
 static void
 start_note(const char *text)
 {
+	/* A console's last lines are indented already. */
+	CLEAN_FREE char *line = xasprintf("%s%s", text[0] == ' ' ? "" : "note: ", text);
+
 	if (!notes_quiet)
-		ui_note(text);
+		ui_note(line);
 }
 
 int
