@@ -188,6 +188,9 @@ image_list(const char *data_dir, struct image_list *ret, struct err *e)
 		CLEANUP(template_release) struct template t = {0};
 
 		r = store_load(data_dir, ids.v[i], &t, e);
+		/* Somebody's own folder. */
+		if (r == -ENOENT)
+			continue;
 		if (r < 0)
 			return r;
 		l.v = xreallocarray(l.v, l.n + 1, sizeof(*l.v));

@@ -195,11 +195,14 @@ store_drop_kernels(const char *data_dir, struct err *e)
 	for (size_t i = 0; i < ids.n && r == 0; i++) {
 		struct template t = {0};
 
-		/* One that cannot be read may use any of them. */
-		if (store_load(data_dir, ids.v[i], &t, NULL) < 0)
+		r = store_load(data_dir, ids.v[i], &t, NULL);
+		/* Somebody's own folder uses none of them; an image that cannot be read, any. */
+		if (r < 0 && r != -ENOENT)
 			return 0;
-		strv_setenv(&used, t.kernel, "");
+		if (r == 0)
+			strv_setenv(&used, t.kernel, "");
 		template_release(&t);
+		r = 0;
 	}
 	for (size_t i = 0; i < kernels.n && r == 0; i++) {
 		CLEAN_FREE char *folder = xasprintf("%s/%s", path, kernels.v[i]);

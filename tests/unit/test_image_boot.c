@@ -411,6 +411,7 @@ images_are_listed_and_opened(void **state)
 	put_template("shell-a", 1);
 	make_folder("templates/.build-123456");
 	put("templates/build.log", "x", 1);
+	make_folder("templates/mine");
 	assert_int_equal(image_list(folder, &l, &e), 0);
 	assert_int_equal(l.n, 2);
 	assert_string_equal(l.v[0].id, "shell-a");
@@ -455,6 +456,7 @@ removal_takes_the_last_kernel(void **state)
 	put_template("shell-a", 1);
 	put_template("shell-b", 1);
 	put("templates/build.log", "x", 1);
+	make_folder("templates/mine");
 	assert_int_equal(image_remove(folder, "shell-a", &e), 0);
 	assert_false(exists("templates/shell-a"));
 	assert_true(exists("kernels/6.12.1+deb13-cloud-amd64_6.12.1-1/vmlinux"));

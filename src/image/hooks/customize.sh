@@ -1,7 +1,8 @@
 # customize.sh: mmdebstrap's customize hook. Runs as the image's root, outside the chroot, whose path is $1.
 # The plan puts these assignments before it: uid gid kernel boot_modules apt_conf
+# shellcheck shell=sh disable=SC2154
 set -eu
-root=$1
+root=${1:?}
 in_image() { env --unset=TMPDIR LC_ALL=C chroot "$root" "$@"; }
 
 # The kernel is unpacked, not installed: there is no boot loader and no initramfs-tools in here.
@@ -72,9 +73,6 @@ echo '[ -r /etc/sandbox-persistent.sh ] && . /etc/sandbox-persistent.sh' \
 cat >> "$root/etc/bash.bashrc" <<-'EOF'
 
 	[ -r /etc/sandbox-persistent.sh ] && . /etc/sandbox-persistent.sh
-	if ! shopt -oq posix && [ -r /usr/share/bash-completion/bash_completion ]; then
-		. /usr/share/bash-completion/bash_completion
-	fi
 EOF
 
 # Workspaces belong to another user from git's point of view when root looks at them.

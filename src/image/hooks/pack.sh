@@ -1,9 +1,10 @@
 # pack.sh: runs after mmdebstrap, as the image's root, outside the image, whose path is $1.
 # The plan puts these assignments before it: uid gid disk_bytes
 # Descriptors: 3 disk (a file of the right size), 4 boot files (tar).
+# shellcheck shell=sh disable=SC2154
 set -eu
 umask 022
-root=$1
+root=${1:?}
 
 # mmdebstrap's own plug for this name is gone only now.
 printf '#!/bin/sh\n# Nothing starts by being installed: there is no service manager in here.\nexit 101\n' \
@@ -24,7 +25,7 @@ echo 'sandbox' > "$root/etc/hostname"
 printf '127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n' > "$root/etc/hosts"
 : > "$root/etc/machine-id"
 : > "$root/etc/fstab"
-rm -rf "$root"/dev/* "$root"/run/* "$root"/tmp/* "$root"/var/tmp/* "$root/var/cache/apt"/*.bin \
+rm -rf "${root:?}"/dev/* "$root"/run/* "$root"/tmp/* "$root"/var/tmp/* "$root/var/cache/apt"/*.bin \
 	"$root/var/cache/debconf"/*-old "$root/var/lib/dpkg"/*-old "$root"/var/log/*.log \
 	"$root/var/log/apt"/*
 mkdir -p "$root/run/lock"
