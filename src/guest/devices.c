@@ -33,6 +33,7 @@
 struct devices {
 	int uevents;
 	int done; /* eventfd: the thread has ended */
+	int cpus; /* /sys/devices/system/cpu */
 	bool joined;
 	pthread_t thread;
 	/* The thread's until it has ended. */
@@ -55,6 +56,31 @@ listen_for_uevents(struct err *e)
 	return TAKE_FD(fd);
 }
 
+/*
+ * Under emulation the kernel starts with one processor (vmm's plan says why) and gets the others
+ * here, before anything of the user's runs.
+ */
+static void
+start_processors(int cpus)
+{
+	CLEAN_CLOSEDIR DIR *d = fdopendir(cpus);
+	struct dirent *de;
+
+	while (d != NULL && (de = readdir(d)) != NULL) {
+		CLEAN_CLOSE int fd = -1;
+		char path[64], is = '1';
+		uint64_t n;
+
+		if (!str_has_prefix(de->d_name, "cpu") ||
+			str_to_u64(de->d_name + 3, 1, 4096, &n) < 0)
+			continue;
+		snprintf(path, sizeof(path), "cpu%u/online", (unsigned)n);
+		fd = openat(cpus, path, O_RDWR | O_CLOEXEC);
+		if (fd >= 0 && read(fd, &is, 1) == 1 && is == '0' && pwrite(fd, "1", 1, 0) < 0)
+			log_warn("%s: %s", path, strerror(errno));
+	}
+}
+
 static void *
 load_all(void *arg)
 {
@@ -68,12 +94,18 @@ load_all(void *arg)
 			d->r = err_sys(&d->e, errno, "load the module '%s'", d->names[i]);
 		step_done(&s, d->names[i]);
 	}
+	if (d->r == 0) {
+		struct step s = step_begin();
+
+		start_processors(d->cpus);
+		step_done(&s, "processors");
+	}
 	if (write(d->done, &one, sizeof(one)) < 0)
 		log_warn("modules: %s", strerror(errno));
 	return NULL;
 }
 
-/* All are opened before the thread begins, for the root changes under it. */
+/* All is opened before the thread begins, for the root changes under it. */
 static int
 open_modules(struct devices *d, const char *list_path, struct err *e)
 {
@@ -106,8 +138,9 @@ begin(struct devices *d, const char *list_path, struct err *e)
 		return r;
 	d->uevents = r;
 	d->done = eventfd(0, EFD_CLOEXEC);
-	if (d->done < 0)
-		return err_sys(e, errno, "modules");
+	d->cpus = open("/sys/devices/system/cpu", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->done < 0 || d->cpus < 0)
+		return err_sys(e, errno, "devices");
 	r = open_modules(d, list_path, e);
 	if (r < 0)
 		return r;

@@ -13,7 +13,7 @@ struct devices;
 
 /* Begins to load the modules that a list file names, one path a line, in order. NULL on failure. */
 struct devices *devices_new(const char *list_path, struct err *e);
-/* Awaits the last module; the error of the one that failed. */
+/* Awaits the last module and all processors; the error of the module that failed. */
 int devices_loaded(struct devices *d, struct err *e);
 
 /*

@@ -26,6 +26,7 @@
 #include <base/str.h>
 
 #include "certs.h"
+#include "devices.h"
 #include "guest.h"
 #include "netcfg.h"
 #include "step.h"
@@ -253,6 +254,14 @@ set_workspaces(struct guest *g, const struct identity *i, struct err *e)
 	return workspaces_mount(g, i, WORKSPACES_LIMIT_MS, e);
 }
 
+/* What still came up while the link was served already. */
+static int
+await_devices(struct guest *g, const struct identity *i, struct err *e)
+{
+	(void)i;
+	return devices_loaded(g->devices, e);
+}
+
 static const struct {
 	const char *name;
 	int (*apply)(struct guest *g, const struct identity *i, struct err *e);
@@ -268,6 +277,7 @@ static const struct {
 	{"machine-id", set_machine_id, false},
 	{"disk", grow_disk, false},
 	{"workspaces", set_workspaces, true},
+	{"devices", await_devices, false},
 };
 
 int

@@ -90,12 +90,27 @@ plan_tcg(void **state)
 	struct vmm_machine m = good_machine();
 
 	(void)state;
-	assert_plan(&m,
-		HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax\n"
-		     "-smp\ncpus=2,sockets=1,cores=2,threads=1\n-m\n2048M\n" MIDDLE
-		     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
-		     "tsc=reliable cryptomgr.notests "
-		     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted\n" TAIL);
+	assert_plan(&m, HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax\n"
+			     "-smp\ncpus=2,sockets=1,cores=2,threads=1\n-m\n2048M\n" MIDDLE
+			     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
+			     "tsc=reliable cryptomgr.notests "
+			     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted "
+			     "maxcpus=1 noreplace-smp\n" TAIL);
+}
+
+/* One processor needs no other to be kept back. */
+static void
+plan_tcg_single(void **state)
+{
+	struct vmm_machine m = good_machine();
+	CLEAN_STRV struct strv argv = {0};
+	struct err e = {0};
+
+	(void)state;
+	m.cpus = 1;
+	assert_int_equal(vmm_plan(&m, "qemu", &argv, &e), 0);
+	for (size_t i = 0; i < argv.n; i++)
+		assert_null(strstr(argv.v[i], "maxcpus"));
 }
 
 static void
@@ -358,6 +373,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plan_tcg),
+		cmocka_unit_test(plan_tcg_single),
 		cmocka_unit_test(plan_kvm),
 		cmocka_unit_test(plan_bad_input),
 		cmocka_unit_test(accel_table),
