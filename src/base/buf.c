@@ -30,9 +30,9 @@ buf_reserve(struct buf *b, size_t n)
 
 	if (__builtin_add_overflow(b->len, n, &need) || need > SIZE_MAX / 4)
 		abort();
-	if (head + need <= b->cap)
+	if (b->base != NULL && head + need <= b->cap)
 		return b->data + b->len;
-	if (need <= b->cap && head >= b->cap / 2) {
+	if (b->base != NULL && need <= b->cap && head >= b->cap / 2) {
 		memmove(b->base, b->data, b->len);
 		b->data = b->base;
 		return b->data + b->len;

@@ -27,6 +27,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
@@ -41,6 +42,7 @@
 #define STACK_SIZE    (128u << 10)
 #define READ_SIZE     (64u << 10)
 #define NOTES_MAX     (32u << 20)
+#define NOTES_WAIT_S  30
 #define READ_AHEAD_KB "1024"
 
 #ifndef PR_SET_IO_FLUSHER
@@ -165,20 +167,35 @@ pump_up(void *arg)
 	}
 }
 
-/* False where the queue is no use any more. */
+/*
+ * Room in the queue; p->lock is held. Waiting for it holds up replies, one of which the queue may
+ * be waiting for in turn: so not for ever. False: it is no use any more.
+ */
+static bool
+wait_for_room(struct pump *p)
+{
+	struct timespec end;
+	int r = 0;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += NOTES_WAIT_S;
+	while (p->notes.len > NOTES_MAX && !p->stopped && r == 0)
+		r = pthread_cond_timedwait(&p->changed, &p->lock, &end);
+	return r == 0 && !p->stopped;
+}
+
 static bool
 queue_note(struct pump *p, const uint8_t *msg, size_t n)
 {
-	bool go_on;
+	bool room;
 
 	pthread_mutex_lock(&p->lock);
-	while (p->notes.len > NOTES_MAX && !p->stopped)
-		pthread_cond_wait(&p->changed, &p->lock);
-	buf_append(&p->notes, msg, n);
+	room = wait_for_room(p);
+	if (room)
+		buf_append(&p->notes, msg, n);
 	pthread_cond_broadcast(&p->changed);
-	go_on = !p->stopped;
 	pthread_mutex_unlock(&p->lock);
-	return go_on;
+	return room;
 }
 
 static void *
@@ -209,21 +226,21 @@ pump_notes(void *arg)
 	}
 }
 
-/* One message from the host. ENOENT: its request was interrupted. False at the connection's end. */
-static bool
+/* One message from the host. ENOENT: its request was interrupted. 0, or the errno that ends it. */
+static int
 deliver(struct pump *p, const uint8_t *msg, size_t n)
 {
 	struct fuse_out_header h;
 
 	memcpy(&h, msg, sizeof(h));
 	if (h.unique == 0)
-		return queue_note(p, msg, n);
+		return queue_note(p, msg, n) ? 0 : ETIMEDOUT;
 	if (write(p->fuse_fd, msg, n) < 0 && errno != ENOENT) {
 		if (errno == ENODEV)
-			return false;
+			return ENODEV;
 		log_warn("workspaces: a reply was refused: %s", strerror(errno));
 	}
-	return true;
+	return 0;
 }
 
 static void *
@@ -242,8 +259,10 @@ pump_down(void *arg)
 		}
 		buf_commit(&in, (size_t)n);
 		while ((n = fuse_wire_peek(&in, sizeof(struct fuse_out_header))) > 0) {
-			if (!deliver(p, in.data, (size_t)n)) {
-				stop(p, "file system is gone", ENODEV);
+			int e = deliver(p, in.data, (size_t)n);
+
+			if (e != 0) {
+				stop(p, "invalidations are stuck", e);
 				return NULL;
 			}
 			buf_consume(&in, (size_t)n);

@@ -674,7 +674,8 @@ op_host(void)
 			renameat(dirs[k], a, dirs[k], b);
 			break;
 		default:
-			fchmodat(dirs[k], a, 0640, AT_SYMLINK_NOFOLLOW);
+			if (fchmodat(dirs[k], a, 0640, AT_SYMLINK_NOFOLLOW) < 0)
+				continue;
 		}
 	}
 	t.host_changes++;

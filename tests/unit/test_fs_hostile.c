@@ -403,7 +403,14 @@ test_too_many_open_files(void **state)
 		last = fh;
 	assert_int_equal(fh, -EMFILE);
 	assert_true(n > 100);
+	/* A file that cannot be opened is not made either. */
+	struct fk_made f;
+	assert_int_equal(fk_create(k, ROOT, "new", O_RDWR, 0644, &f), -EMFILE);
+	assert_int_equal(faccessat(k->rootfd, "new", F_OK, 0), -1);
+	/* Names still work, below new folders too. */
 	assert_int_equal(fk_mkdir(k, ROOT, "d", 0755), 0);
+	assert_int_equal(fk_mkdir(k, fk_walk(k, "d"), "e", 0755), 0);
+	assert_int_equal(fk_lookup(k, fk_walk(k, "d/e"), "f"), 0);
 	assert_int_equal(fk_release(k, id, (uint64_t)last), 0);
 	assert_true(fk_open(k, id, O_RDONLY) >= 0);
 }
