@@ -7,6 +7,9 @@
  *   stream:  OPEN --stream_end()--> ENDING --END_STREAM sent, then RST_STREAM(NO_ERROR)--> gone
  *            any state --RST_STREAM of the client, line lost--> gone
  *
+ * The server speaks after the client's SETTINGS only: whoever finds a line on which somebody else
+ * has left an attempt reads no second SETTINGS frame of ours, to acknowledge in vain.
+ *
  * The port reads as end of file while no host is connected (virtio_console.c of Linux); a new host
  * wakes its pollers. Hence the edge-triggered wait in that state.
  */
@@ -34,7 +37,8 @@ struct server {
 	struct loop *loop;
 	int fd;
 	struct loop_io *io;
-	bool lost; /* no host on the line: nothing is said until one speaks */
+	bool heard; /* a host has spoken properly: before that, nothing is said */
+	bool lost;  /* no host on the line */
 	struct loop_timer *flush_timer;
 	const struct stream_ops *ops;
 	void *ops_arg;
@@ -185,6 +189,8 @@ on_frame_recv(nghttp2_session *h2, const nghttp2_frame *f, void *arg)
 	struct stream *st;
 	int r = 0;
 
+	if (f->hd.type == NGHTTP2_SETTINGS)
+		s->heard = true;
 	if (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA)
 		return 0;
 	st = stream_of(h2, f->hd.stream_id);
@@ -286,7 +292,7 @@ reset(struct server *s)
 	nghttp2_session_del(s->h2);
 	s->h2 = h2_new(s);
 	buf_clear(&s->out);
-	flush_soon(s);
+	s->heard = false;
 }
 
 static void
@@ -351,7 +357,7 @@ flush(void *arg)
 	ssize_t n = 0;
 
 	s->flush_timer = NULL;
-	if (s->lost)
+	if (s->lost || !s->heard)
 		return;
 	do {
 		if (fill_out(s) < 0) {
@@ -406,7 +412,6 @@ server_new(struct loop *l, int port_fd, const struct stream_ops *ops, void *ops_
 		server_free(s);
 		return NULL;
 	}
-	flush_soon(s);
 	return s;
 }
 

@@ -176,8 +176,6 @@ session_on_output(void *arg, struct source *src)
 		hung(s);
 	else
 		source_close(src);
-	if (!takes_output(s))
-		session_want_output(s, false);
 	if (!s->exited)
 		return;
 	used = n > 0 ? (size_t)n : 0;

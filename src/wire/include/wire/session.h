@@ -7,9 +7,14 @@
  * guest ends the stream. The first frame of the client is always SESSION_OPEN, and there is one.
  *   exec with a terminal   lives in the guest until its process ends; a client that goes away only
  *                          detaches it, ATTACH takes it up again (one client at a time: a newer one
- *                          wins, the older gets ERROR)
- *   exec without           its process group gets SIGHUP when the client goes away
- *   exec, detached         STARTED then EXIT 0 at once; output goes to /dev/null
+ *                          wins, the older gets ERROR). What it says while nobody is attached is
+ *                          kept (the last 64 KiB) and comes first
+ *   exec without           its process group gets SIGHUP when the client goes away, then SIGKILL
+ *   exec, detached         STARTED then EXIT 0 at once; output goes to /dev/null, a terminal's
+ *                          waits for ATTACH
+ * A client goes away by closing its socket. A half-close (shutdown(SHUT_WR)) is no more than
+ * STDIN_EOF. A stream that ends without EXIT or ERROR means that the machine, or the link, went.
+ * All output comes before EXIT.
  * Data frames carry at most FRAME_CHUNK bytes. A frame that breaks these rules ends the stream.
  */
 #include <stdbool.h>
