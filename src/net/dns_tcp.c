@@ -17,7 +17,6 @@
  */
 
 enum {
-	IDLE_MS = 10000,
 	READ_MAX = 4096,
 	BACKLOG_MAX = 64 * 1024, /* answers not taken yet; more than this and we stop reading */
 };
@@ -60,7 +59,7 @@ answer_one(struct dns_tcp *d, const uint8_t *msg, size_t n)
 static void
 answer_all(struct dns_tcp *d)
 {
-	while (d->in.len >= 2 && d->out.len < BACKLOG_MAX) {
+	while (d->in.len >= 2) {
 		size_t n = (size_t)d->in.data[0] << 8 | d->in.data[1];
 
 		if (d->in.len < 2 + n)
@@ -80,7 +79,7 @@ send_answers(struct dns_tcp *d)
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR;
 		buf_consume(&d->out, (size_t)n);
-		alarm_set(d->idle, IDLE_MS);
+		alarm_set(d->idle, d->net->hooks.dns_idle_ms);
 	}
 	return true;
 }
@@ -93,7 +92,7 @@ receive_queries(struct dns_tcp *d)
 	if (n == 0)
 		d->ended = true;
 	else if (n > 0)
-		alarm_set(d->idle, IDLE_MS);
+		alarm_set(d->idle, d->net->hooks.dns_idle_ms);
 	return n >= 0 || n == -EAGAIN;
 }
 
@@ -105,9 +104,7 @@ on_ready(void *arg, int events)
 
 	if (alive && (events & UV_READABLE))
 		alive = receive_queries(d);
-	/* What is left of the backlog's room after sending may admit further queries. */
-	for (size_t before = SIZE_MAX; alive && d->in.len < before;) {
-		before = d->in.len;
+	if (alive) {
 		answer_all(d);
 		alive = send_answers(d);
 	}
@@ -142,7 +139,7 @@ dns_tcp_start(struct net *net, int fd)
 	net->ndns_tcps++;
 	sock_tune(fd);
 	d->idle = alarm_new(&net->loop, on_idle, d);
-	alarm_set(d->idle, IDLE_MS);
+	alarm_set(d->idle, d->net->hooks.dns_idle_ms);
 	d->watch = watch_new(&net->loop, fd, on_ready, d);
 	if (d->watch == NULL)
 		dns_tcp_close(d);

@@ -281,8 +281,10 @@ relay_start(uv_loop_t *loop, struct pipes *pipes, int guest_fd, int remote_fd, r
 		.remote.fd = remote_fd,
 		.done = done,
 		.arg = arg};
-	r->up = (struct direction){.from = &r->guest, .to = &r->remote, .pipe = {-1, -1}};
-	r->down = (struct direction){.from = &r->remote, .to = &r->guest, .pipe = {-1, -1}};
+	r->up = (struct direction){
+		.from = &r->guest, .to = &r->remote, .pipe = {.read_fd = -1, .write_fd = -1}};
+	r->down = (struct direction){
+		.from = &r->remote, .to = &r->guest, .pipe = {.read_fd = -1, .write_fd = -1}};
 	r->guest.watch = watch_new(loop, guest_fd, on_guest, r);
 	r->remote.watch = watch_new(loop, remote_fd, on_remote, r);
 	if (r->guest.watch == NULL || r->remote.watch == NULL) {

@@ -18,6 +18,7 @@
 #define NET_DNS_PORT   53
 
 #define NET_CONNS_MAX   2048
+#define NET_DNS_IDLE_MS 10000
 #define NET_DNS_TCP_MAX 128
 /* A relayed connection at its most: two sockets and two pipes. */
 #define NET_FDS_PER_CONN 6
@@ -26,7 +27,7 @@
 /* Zeros and NULLs: as in real life. */
 struct net_hooks {
 	int (*original_dst)(int fd, struct sockaddr_in *ret); /* 0 or -errno */
-	uint64_t resolve_limit_ms, dial_limit_ms;
+	uint64_t resolve_limit_ms, dial_limit_ms, dns_idle_ms;
 	size_t conns_max;
 };
 

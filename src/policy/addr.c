@@ -49,7 +49,6 @@ static const struct range v4_ranges[] = {
  * network, which may well hold private addresses (RFC 6052 section 3.1).
  */
 static const struct range v6_ranges[] = {
-	{"::", 0, IP_RANGE_RESERVED},
 	{"::", 96, IP_RANGE_TRANSLATION}, /* IPv4-compatible, deprecated */
 	{"::", 128, IP_RANGE_UNSPECIFIED},
 	{"::1", 128, IP_RANGE_LOOPBACK},
@@ -70,6 +69,7 @@ static const struct range v6_ranges[] = {
 	{"fe80::a9fe:a9fe", 128, IP_RANGE_METADATA}, /* OpenStack */
 	{"fec0::", 10, IP_RANGE_PRIVATE},            /* site-local, deprecated by RFC 3879 */
 	{"ff00::", 8, IP_RANGE_MULTICAST},
+	{"::", 0, IP_RANGE_RESERVED},
 };
 
 static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};

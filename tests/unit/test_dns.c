@@ -205,6 +205,27 @@ test_name_lengths(void **state)
 	}
 }
 
+/* Lengths from 64 on are no lengths: pointers and what RFC 1035 left open. */
+static void
+test_label_types(void **state)
+{
+	uint8_t msg[DNS_HEADER_LEN + 262] = {0x12, 0x34, 1, 0, 0, 1};
+	enum dns_rcode rcode;
+	struct dns_query q;
+
+	(void)state;
+	for (unsigned len = 1; len < 256; len++) {
+		size_t at = DNS_HEADER_LEN;
+
+		msg[at++] = (uint8_t)len;
+		memset(msg + at, 'a', len);
+		at += len;
+		memcpy(msg + at, "\0\0\1\0\1", 5);
+		assert_int_equal(dns_query_parse(msg, at + 5, &q, &rcode),
+			len < 64 ? DNS_PARSE_OK : DNS_PARSE_ERROR);
+	}
+}
+
 static void
 parse_one(const uint8_t *msg, size_t n, struct dns_query *q)
 {
@@ -220,7 +241,6 @@ test_reply_a(void **state)
 	CLEAN_BUF struct buf out = BUF_INIT;
 	struct dns_reply r;
 	struct dns_query q;
-	char name[NS_MAXDNAME];
 	ns_msg m;
 	ns_rr rr;
 
@@ -254,7 +274,6 @@ test_reply_a(void **state)
 	assert_int_equal(ns_rr_type(rr), ns_t_opt);
 	assert_int_equal(ns_rr_class(rr), DNS_UDP_PAYLOAD);
 	assert_int_equal(ns_rr_ttl(rr), 0x8000); /* DO is given back */
-	(void)name;
 }
 
 static void
@@ -306,6 +325,26 @@ test_reply_truncated(void **state)
 	}
 }
 
+/* Nothing comes behind what was left out: a gap would look like the whole. */
+static void
+test_reply_truncated_in_order(void **state)
+{
+	CLEAN_BUF struct buf out = BUF_INIT;
+	struct dns_reply r;
+	struct dns_query q;
+	ns_msg m;
+
+	(void)state;
+	parse_one(samples[0].msg, samples[0].n, &q);
+	dns_reply_begin(&r, &q, &out, samples[0].n + 20);
+	dns_reply_ptr(&r, 60, "a.rather.long.name.example");
+	dns_reply_a(&r, 60, (const uint8_t *)"\1\2\3\4");
+	dns_reply_end(&r, DNS_NOERROR);
+	assert_int_equal(ns_initparse(out.data, (int)out.len, &m), 0);
+	assert_int_equal(ns_msg_getflag(m, ns_f_tc), 1);
+	assert_int_equal(ns_msg_count(m, ns_s_an), 0);
+}
+
 static void
 test_reply_errors(void **state)
 {
@@ -338,9 +377,11 @@ main(void)
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_parse_cut),
 		cmocka_unit_test(test_name_lengths),
+		cmocka_unit_test(test_label_types),
 		cmocka_unit_test(test_reply_a),
 		cmocka_unit_test(test_reply_ptr),
 		cmocka_unit_test(test_reply_truncated),
+		cmocka_unit_test(test_reply_truncated_in_order),
 		cmocka_unit_test(test_reply_errors),
 	};
 

@@ -14,7 +14,7 @@ struct rig {
 
 struct asked {
 	struct resolve_reply reply;
-	int calls;
+	int calls, errors;
 };
 
 static void
@@ -32,6 +32,7 @@ on_reply(void *arg, const struct resolve_reply *reply)
 
 	a->reply = *reply;
 	a->calls++;
+	a->errors += reply->error != 0;
 }
 
 static void
@@ -249,6 +250,28 @@ test_flood(void **state)
 	rig_stop(&g);
 }
 
+/* More than the role's queue holds waits here instead, and none is refused. */
+static void
+test_many_slow_ones(void **state)
+{
+	enum { N = 2 * RESOLVER_QUEUE_MAX };
+	struct asked a = {.calls = 0};
+	struct rig g;
+	char name[64];
+
+	(void)state;
+	rig_start(&g, 60000);
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "hang%d.example", i);
+		assert_non_null(resolve_lookup(g.client, name, 0, on_reply, &a));
+	}
+	for (int i = 0; i < N; i++)
+		sem_post(&fake_gate);
+	run_until(&g, &a.calls, N);
+	assert_int_equal(a.errors, 0);
+	rig_stop(&g);
+}
+
 static void
 test_role_is_gone(void **state)
 {
@@ -362,6 +385,7 @@ main(void)
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_all_threads_busy),
 		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_many_slow_ones),
 		cmocka_unit_test(test_role_is_gone),
 		cmocka_unit_test(test_role_against_junk),
 		cmocka_unit_test(test_role_overflow),
