@@ -339,6 +339,7 @@ disk_overlay(void **state)
 	assert_int_equal(proc_run(argv, 20000, &info, &e), 0);
 	assert_non_null(strstr(buf_str(&info), "\"virtual-size\": 134217728"));
 	assert_non_null(strstr(buf_str(&info), "a base:with,odd\""));
+	assert_non_null(strstr(buf_str(&info), "\"extended-l2\": true"));
 	assert_non_null(strstr(buf_str(&info), "\"backing-filename-format\": \"raw\""));
 
 	/* Too small, no base, no folder: one sentence each, and nothing is left. */
