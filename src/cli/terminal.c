@@ -215,6 +215,15 @@ read_socket(struct session *s)
 	return 0;
 }
 
+static void
+tell_detached(struct session *s)
+{
+	raw_off(s);
+	if (!s->o->quiet)
+		fprintf(stderr, "\r\ndetached: take it up again with: paddock attach %s\n",
+			s->o->name);
+}
+
 static int
 handle_signal(struct session *s)
 {
@@ -236,6 +245,8 @@ handle_signal(struct session *s)
 			return 0;
 		}
 	}
+	if (s->o->tty)
+		tell_detached(s);
 	s->status = 128 + (int)si.ssi_signo;
 	return 1;
 }
@@ -273,10 +284,7 @@ say_goodbye(struct session *s)
 {
 	io_write_full(s->fd, s->out.data, s->out.len, deadline_in_ms(1000));
 	buf_clear(&s->out);
-	raw_off(s);
-	if (!s->o->quiet)
-		fprintf(stderr, "\r\ndetached: take it up again with: paddock attach %s\n",
-			s->o->name);
+	tell_detached(s);
 	s->status = 0;
 }
 
