@@ -1,0 +1,142 @@
+# users: root user
+# The sandbox's own Docker: starts at first use, builds, runs, pulls, keeps. No host Docker involved.
+# shellcheck disable=SC2154,SC2016
+
+load lib
+
+# The longest steps here take half a minute where there is no KVM.
+export PD_LIMIT=300
+
+# A registry with one image, of which the config and the layer are made here.
+make_registry() {
+	local dir=$E2E/registry blobs=$E2E/registry/blobs layer diff config manifest
+	mkdir -p "$blobs" "$dir/tiny" "$E2E/layer"
+	put() { # FILE: stores it, prints sha256-HEX
+		local sum
+		sum=$(sha256sum < "$1" | cut -d' ' -f1)
+		cp "$1" "$blobs/sha256-$sum"
+		echo "sha256-$sum"
+	}
+	in_box_root dock 'cat /bin/busybox' > "$E2E/layer/busybox"
+	chmod +x "$E2E/layer/busybox"
+	echo 'pulled over the network' > "$E2E/layer/hello"
+	tar -C "$E2E/layer" --owner=0 --group=0 -cf "$E2E/layer.tar" busybox hello
+	diff=sha256:$(sha256sum < "$E2E/layer.tar" | cut -d' ' -f1)
+	gzip -n "$E2E/layer.tar"
+	layer=$(put "$E2E/layer.tar.gz")
+	printf '{"architecture":"amd64","os":"linux","config":{"Cmd":["/busybox","cat","/hello"]},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
+		"$diff" > "$E2E/config.json"
+	config=$(put "$E2E/config.json")
+	printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":%s}]}' \
+		"${config/-/:}" "$(stat -c %s "$E2E/config.json")" \
+		"${layer/-/:}" "$(stat -c %s "$E2E/layer.tar.gz")" > "$E2E/manifest.json"
+	manifest=$(put "$E2E/manifest.json")
+	echo "$manifest" > "$dir/tiny/latest"
+}
+
+setup_file() {
+	e2e_begin docker
+	mkdir "$E2E/ws/app" "$E2E/web"
+	echo 'from the web' > "$E2E/web/page"
+	make_ca files.test registry.test
+	serve web --dir "$E2E/web"
+	serve reg --registry "$E2E/registry" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
+	make_box dock "$E2E/ws/app" --resolve "files.test:80:127.0.0.1:$web_port" \
+		--resolve "registry.test:443:127.0.0.1:$reg_port"
+	in_box_root dock 'apt-get -qq update && apt-get -qq install -y --no-install-recommends busybox-static >/dev/null'
+	make_registry
+	# A root file system of one program, in the workspace.
+	mkdir -p "$E2E/ws/app/root/bin" "$E2E/ws/app/root/etc" "$E2E/ws/app/root/tmp"
+	cp "$E2E/layer/busybox" "$E2E/ws/app/root/bin/"
+	local tool
+	for tool in sh cat echo wget id ls nslookup ip sleep; do
+		ln -s busybox "$E2E/ws/app/root/bin/$tool"
+	done
+}
+
+teardown_file() {
+	e2e_end
+}
+
+@test "the daemon is not there until it is used, and then answers" {
+	equal "$(in_box_root dock 'pgrep -c dockerd || :')" 0
+	has "$(in_box dock 'docker ps')" "CONTAINER ID"
+	equal "$(in_box_root dock 'pgrep -c dockerd')" 1
+	equal "$(in_box dock 'docker info --format "{{.Driver}} {{.CgroupVersion}}"')" "overlay2 2"
+	# It is no host's: nothing outside listens for it, and it knows this machine alone.
+	equal "$(in_box dock 'docker info --format "{{.Name}}"')" dock
+}
+
+@test "docker import, docker run: output, exit status, standard input" {
+	in_box dock 'tar -C root -c . | docker import - box >/dev/null && docker images --format "{{.Repository}}"'
+	equal "$(in_box dock 'docker run --rm box echo from a container')" "from a container"
+	run in_box dock 'docker run --rm box sh -c "exit 17"'
+	equal "$status" 17
+	equal "$(pd exec -i dock docker run --rm -i box cat <<< 'through and through')" "through and through"
+}
+
+@test "docker run with the workspace: files come out as the host's user's" {
+	in_box dock 'docker run --rm -v "$PWD:/w" box sh -c "echo made > /w/by-container; cat /w/by-container"'
+	equal "$(cat "$E2E/ws/app/by-container")" made
+	equal "$(stat -c %u "$E2E/ws/app/by-container")" "$(id -u)"
+}
+
+@test "docker build" {
+	printf 'FROM box\nCOPY word /word\nRUN cat /word > /twice && cat /word >> /twice\nCMD ["cat","/twice"]\n' \
+		> "$E2E/ws/app/Dockerfile"
+	echo word > "$E2E/ws/app/word"
+	echo root > "$E2E/ws/app/.dockerignore"
+	in_box dock 'docker build -q -t built . >/dev/null'
+	equal "$(in_box dock 'docker run --rm built')" $'word\nword'
+}
+
+@test "containers reach the network by name, on the default network and the host's, and in builds" {
+	equal "$(in_box dock 'docker run --rm box wget -q -O - http://files.test/page')" "from the web"
+	equal "$(in_box dock 'docker run --rm --network host box wget -q -O - http://files.test/page')" "from the web"
+	printf 'FROM box\nRUN wget -q -O /got http://files.test/page\nCMD ["cat","/got"]\n' \
+		> "$E2E/ws/app/Dockerfile.net"
+	in_box dock 'docker build -q -f Dockerfile.net -t net . >/dev/null'
+	equal "$(in_box dock 'docker run --rm net')" "from the web"
+}
+
+@test "what is refused outside is refused in a container, at once" {
+	local where
+	for where in 10.0.0.1 192.168.1.1 169.254.169.254 "198.18.0.1:$web_port"; do
+		for network in bridge host; do
+			run in_box dock 'timeout 20 docker run --rm --network "$1" box wget -q -T 15 -O - "http://$2/page"' "$network" "$where"
+			[ "$status" != 0 ] && [ "$status" != 124 ] || { echo "$where $network: $status" >&2; return 1; }
+		done
+	done
+	equal "$(grep -c page "$E2E/web.log")" 3 # control: those of the test before
+}
+
+@test "docker pull, by TLS from a registry whose authority the host trusts" {
+	in_box dock 'docker pull -q registry.test/tiny'
+	equal "$(in_box dock 'docker run --rm registry.test/tiny')" "pulled over the network"
+	has "$(cat "$E2E/reg.log")" "GET /v2/tiny/manifests/latest docker/"
+}
+
+@test "published ports of a container are reached inside the sandbox" {
+	in_box dock 'docker run -d --rm --name server -p 8080:80 box sh -c "while :; do echo served | busybox nc -l -p 80; done" >/dev/null'
+	wait_until 30 in_box dock 'curl -s --http0.9 -m 5 http://127.0.0.1:8080/ | grep -q served'
+	in_box dock 'docker rm -f server >/dev/null'
+}
+
+@test "images, stopped containers and volumes are there after stop and start" {
+	in_box dock 'docker run --name kept -v vol:/v box sh -c "echo data > /v/d; echo layer > /l"'
+	note_namespaces
+	pd stop dock
+	in_box_root dock 'pgrep -c dockerd || :' # started anew, on first use again
+	equal "$(in_box dock 'docker images --format "{{.Repository}}" | sort | paste -sd" "')" \
+		"box built net registry.test/tiny"
+	equal "$(in_box dock 'docker run --rm -v vol:/v box cat /v/d')" data
+	equal "$(in_box dock 'docker ps -a --format "{{.Names}}"; docker cp kept:/l - | tar -xO')" $'kept\nlayer'
+}
+
+@test "and after kill -9 of QEMU, what was synced" {
+	in_box_root dock sync
+	note_namespaces
+	kill_hard "$(role_pid dock qemu)"
+	wait_until 30 box_is dock stopped
+	equal "$(in_box dock 'docker run --rm built')" $'word\nword'
+}

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""The network, for end-to-end tests: a web server and a tiny image registry on the host's loopback.
+
+--dir DIR            files to serve
+--registry DIR       also an OCI registry (GET only): DIR/blobs/sha256-HEX, DIR/NAME/TAG.json
+--tls CERT KEY       speak TLS
+--log FILE           one line a request: METHOD PATH USER-AGENT
+--port-file FILE     where the port goes, once the server listens
+Paths of its own: /echo answers the body of a POST, /bytes/N answers N bytes, /whoami the peer.
+"""
+import argparse
+import functools
+import http.server
+import os
+import re
+import ssl
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    registry = None
+    log = None
+
+    def log_message(self, fmt, *args):
+        with open(self.log, "a") as f:
+            agent = self.headers.get("User-Agent", "-") if hasattr(self, "headers") else "-"
+            print(self.command, self.path, agent, file=f)
+
+    def answer(self, body, kind="text/plain", **headers):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def from_registry(self):
+        m = re.fullmatch(r"/v2/(?:([a-z0-9-]+)/(manifests|blobs)/([a-z0-9:.-]+))?", self.path)
+        if self.registry is None or m is None:
+            return False
+        if m[1] is None:
+            self.answer(b"{}", "application/json")
+            return True
+        blob = m[3].replace(":", "-")
+        path = os.path.join(self.registry, "blobs", blob)
+        kind = "application/octet-stream"
+        if m[2] == "manifests":
+            kind = MANIFEST
+            if not m[3].startswith("sha256:"):
+                with open(os.path.join(self.registry, m[1], m[3])) as f:
+                    blob = f.read().strip()
+                path = os.path.join(self.registry, "blobs", blob)
+        with open(path, "rb") as f:
+            self.answer(f.read(), kind, Docker_Content_Digest=blob.replace("-", ":"))
+        return True
+
+    def do_GET(self):
+        m = re.fullmatch(r"/bytes/(\d+)", self.path)
+        if m:
+            self.answer(b"x" * int(m[1]))
+        elif self.path == "/whoami":
+            self.answer(self.client_address[0].encode())
+        elif not self.from_registry():
+            super().do_GET()
+
+    def do_HEAD(self):
+        if not self.from_registry():
+            super().do_HEAD()
+
+    def do_POST(self):
+        self.answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--dir", default="/nonexistent")
+    p.add_argument("--registry")
+    p.add_argument("--tls", nargs=2)
+    p.add_argument("--log", required=True)
+    p.add_argument("--port-file", required=True)
+    a = p.parse_args()
+    Handler.registry = a.registry
+    Handler.log = a.log
+    open(a.log, "a").close()
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=a.dir))
+    server.daemon_threads = True
+    if a.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*a.tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with open(a.port_file + ".new", "w") as f:
+        f.write(str(server.server_address[1]))
+    os.rename(a.port_file + ".new", a.port_file)
+    server.serve_forever()
+
+
+main()
