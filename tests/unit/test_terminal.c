@@ -237,7 +237,7 @@ test_output_while_detached(void **state)
 	unlink(path);
 	assert_true(
 		asprintf(&script,
-			"stty -echo; echo ready; read go; seq 100000 199999; touch %s; read end",
+			"stty -echo; echo ready; read go; seq 1000000 1099999; touch %s; read end",
 			path) > 0);
 	terminal(&p, *state, script);
 	peer_until(&p, "ready");
@@ -249,11 +249,11 @@ test_output_while_detached(void **state)
 	}
 	unlink(path);
 	attach(&q, *state, p.id);
-	peer_until(&q, "199999\r\n");
-	/* The ring, and what the terminal itself still held: of 800 kB. */
+	peer_until(&q, "1099999\r\n");
+	/* The ring, and what the terminal itself still held: of 900 kB. */
 	assert_in_range(q.out.len, 60000, 200000);
 	/* From the start of a line. */
-	assert_int_equal(q.out.data[6], '\r');
+	assert_int_equal(q.out.data[7], '\r');
 	peer_say(&q, "end\n");
 	assert_int_equal(peer_run(&q), 0);
 	peer_close(&q);
