@@ -98,12 +98,17 @@ from_eai(int eai)
 
 /*
  * The names that the guest uses are whole: the host's search list must not complete one to
- * something inside its owner's network. glibc keeps the options per thread; res_init also follows
- * a resolv.conf that has changed, which glibc would no longer do once the options were touched.
+ * something inside its owner's network. glibc keeps the options per thread, and lets go of them
+ * when it notices that resolv.conf has changed, or does not notice it any more: so each lookup
+ * begins from the file as it is now (read again only where it has changed). The options are
+ * cleared first, because res_init(3) takes those it finds for defaults that it should keep.
  */
 static void
 switch_search_off(void)
 {
+	if (_res.options & RES_INIT)
+		res_nclose(&_res); /* before the first res_init it would close descriptor 0 */
+	_res.options = 0;
 	if (res_init() == 0)
 		_res.options &= ~(unsigned long)(RES_DNSRCH | RES_DEFNAMES);
 }
