@@ -33,8 +33,9 @@
 #include "textblock.h"
 #include "workspaces.h"
 
-#define ENTROPY_MAX         1024
-#define WORKSPACES_LIMIT_MS 30000
+#define ENTROPY_MAX 1024
+/* Before the link gives a stream up that has no answer. */
+#define WORKSPACES_LIMIT_MS 15000
 #define ZONEINFO            "/usr/share/zoneinfo/"
 /* linux/ext4.h, since 6.7 in the user space headers */
 #define EXT4_RESIZE _IOW('f', 16, uint64_t)
@@ -55,10 +56,10 @@ set_clock(struct guest *g, const struct identity *i, struct err *e)
 static int
 add_entropy(struct guest *g, const struct identity *i, struct err *e)
 {
-	struct {
+	union {
 		struct rand_pool_info head;
-		uint8_t bytes[ENTROPY_MAX];
-	} pool = {0};
+		uint8_t bytes[sizeof(struct rand_pool_info) + ENTROPY_MAX];
+	} pool;
 	CLEAN_CLOSE int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	size_t n = i->entropy.len < ENTROPY_MAX ? i->entropy.len : ENTROPY_MAX;
 
@@ -67,7 +68,7 @@ add_entropy(struct guest *g, const struct identity *i, struct err *e)
 		return 0;
 	pool.head.entropy_count = (int)n * 8;
 	pool.head.buf_size = (int)n;
-	memcpy(pool.bytes, i->entropy.data, n);
+	memcpy(pool.bytes + offsetof(struct rand_pool_info, buf), i->entropy.data, n);
 	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
 		return err_sys(e, errno, "entropy");
 	return 0;

@@ -25,8 +25,10 @@
 int
 workspaces_check_path(const char *path, struct err *e)
 {
-	static const char *const ours[] = {"/proc", "/sys", "/dev", "/run/paddock", "/etc", "/usr",
-		"/bin", "/sbin", "/lib", "/lib64", "/boot"};
+	/* Nothing may lie over or in the first three, nothing over the others. */
+	static const char *const ours[] = {"/proc", "/sys", "/run/paddock", "/dev", "/run", "/etc",
+		"/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/var", "/home"};
+	static const size_t whole = 3;
 	char shown[160];
 	bool good = path[0] == '/' && path[1] != '\0' && !str_has_suffix(path, "/") &&
 		    !str_has_suffix(path, "/.") && !str_has_suffix(path, "/..") &&
@@ -36,10 +38,14 @@ workspaces_check_path(const char *path, struct err *e)
 	str_escape(path, strlen(path), shown, sizeof(shown));
 	if (!good)
 		return err_set(e, EINVAL, "workspace '%s': not a normalised absolute path", shown);
-	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
-		if (strcmp(path, ours[i]) == 0)
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+		size_t n = strlen(ours[i]);
+
+		if (strncmp(path, ours[i], n) == 0 &&
+			(path[n] == '\0' || (i < whole && path[n] == '/')))
 			return err_set(
 				e, EINVAL, "workspace '%s': the sandbox needs its own", shown);
+	}
 	return 0;
 }
 

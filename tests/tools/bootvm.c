@@ -8,7 +8,8 @@
  * The disk is made where it does not exist. Prints the console and a time line to stderr (seconds
  * since QEMU's start); the command's output to stdout. -B: bare, ends with the console's first
  * line that says "bare init" (to compare with an empty init). -D: talkative. -s: no shutdown,
- * QEMU is killed. -x TEXT: more text for the kernel's command line.
+ * QEMU is killed. -F: nobody serves the workspaces. -x TEXT: more text for the kernel's command
+ * line.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -50,7 +51,7 @@ struct args {
 	struct strv workspaces;
 	unsigned cpus;
 	uint64_t memory_mib, disk_gib;
-	bool debug, bare, no_shutdown;
+	bool debug, bare, no_shutdown, no_fs;
 	char **command;
 	int ncommand;
 };
@@ -221,13 +222,14 @@ start_vm(struct vm *v)
 	close(console[1]);
 	close(qmp[1]);
 	v->link = start_link(link[0], control[1]);
-	v->fs = start_fs(fs[0]);
+	v->fs = v->a.no_fs ? 0 : start_fs(fs[0]);
 	v->console = console[0];
 	v->qmp = qmp[0];
 	v->control = control[0];
 	close(control[1]);
 	close(link[0]);
-	close(fs[0]);
+	if (!v->a.no_fs)
+		close(fs[0]);
 }
 
 static void
@@ -404,7 +406,7 @@ send_identity(struct vm *v)
 	i.time_ns = clock_real_ns();
 	identity_encode(&i, &o.identity);
 	r = run_session(v, &o);
-	stamp(v, "identity applied");
+	stamp(v, r == 0 ? "identity applied" : "identity refused");
 	return r;
 }
 
@@ -445,7 +447,7 @@ parse(struct args *a, int argc, char **argv)
 	a->cpus = 2;
 	a->memory_mib = 2048;
 	a->disk_gib = 20;
-	while ((c = getopt(argc, argv, "+k:i:b:d:w:c:m:g:DBC:su:x:")) >= 0) {
+	while ((c = getopt(argc, argv, "+k:i:b:d:w:c:m:g:DBC:su:x:F")) >= 0) {
 		switch (c) {
 		case 'k':
 			a->kernel = optarg;
@@ -485,6 +487,9 @@ parse(struct args *a, int argc, char **argv)
 			break;
 		case 'u':
 			a->user = optarg;
+			break;
+		case 'F':
+			a->no_fs = true;
 			break;
 		case 'x':
 			a->extra = optarg;

@@ -392,10 +392,11 @@ static void
 workspace_paths(void **state)
 {
 	static const char *const good[] = {"/home/u/p", "/a", "/tmp/x", "/usr/src/x", "/etc/x y",
-		"/home/..x", "/home/x..", "/home/.x", "/dev/shm/x"};
+		"/home/..x", "/home/x..", "/home/.x", "/dev/shm/x", "/run/user/x", "/process",
+		"/run/paddocks"};
 	static const char *const bad[] = {"", "/", "a/b", "/a/", "//a", "/a//b", "/a/./b",
 		"/a/../b", "/..", "/.", "/a/..", "/a/.", "/proc", "/usr", "/etc", "/dev",
-		"/run/paddock"};
+		"/run/paddock", "/proc/1", "/sys/fs", "/run/paddock/fs", "/home", "/var", "/run"};
 	struct err e = {0};
 
 	(void)state;
