@@ -35,7 +35,7 @@ struct names {
 	uint64_t hold_ms;
 	struct name **by_addr;
 	struct name **buckets;
-	TAILQ_HEAD(, name) idle;
+	TAILQ_HEAD(idle_names, name) idle;
 };
 
 struct names *

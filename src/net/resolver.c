@@ -30,7 +30,7 @@ struct job {
 struct resolver {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
-	STAILQ_HEAD(, job) queue;
+	STAILQ_HEAD(jobs, job) queue;
 	size_t nqueued, nthreads, nidle;
 	bool closing;
 	unsigned refs;

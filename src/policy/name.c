@@ -18,8 +18,10 @@ copy_label(const char *s, size_t n, char *out)
 	if (n < 1 || n > 63)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		char c = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] - 'A' + 'a') : s[i];
+		char c = s[i];
 
+		if (c >= 'A' && c <= 'Z')
+			c = (char)(c - 'A' + 'a');
 		if (!is_label_byte(c))
 			return -1;
 		out[i] = c;

@@ -13,8 +13,8 @@
 
 /* curl's --resolve: HOST:PORT goes to this address, which the owner thereby allows by name. */
 struct net_override {
-	const char *host; /* lower case, no trailing dot */
-	uint16_t port;    /* 0: every port */
+	const char *host;           /* lower case, no trailing dot */
+	uint16_t port;              /* 0: every port */
 	struct sockaddr_storage to; /* port 0 in here: the port asked for */
 };
 
