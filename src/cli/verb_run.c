@@ -128,6 +128,22 @@ make_target(struct cli *c, const struct args *a, struct target *t, struct ui *u,
 		named ? a->nwords - 1 : 1, u, &t->name, e);
 }
 
+/* Another run has made it since we looked: entered if it is the one that we would have made. */
+static int
+made_meanwhile(const struct cli *c, const struct args *a, struct target *t, struct err *e)
+{
+	struct err exists = *e;
+	int r;
+
+	target_release(t);
+	*t = (struct target){0};
+	r = pick_target(c, a, t, e);
+	if (r < 0 || t->exists)
+		return r;
+	*e = exists;
+	return -EEXIST;
+}
+
 static int
 run_agent(struct cli *c, const struct args *a, const struct target *t, struct err *e)
 {
@@ -178,6 +194,8 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 		r = pick_target(c, a, &t, e);
 	if (r == 0 && !t.exists)
 		r = make_target(c, a, &t, &u, e);
+	if (r == -EEXIST)
+		r = made_meanwhile(c, a, &t, e);
 	ui_finish(&u);
 	if (r == 0)
 		r = make_started(c, t.name, &u, e);
