@@ -319,6 +319,15 @@ listen_on(int family, uint16_t *ret_port)
 	return fd;
 }
 
+static int
+accept_soon(int listener)
+{
+	struct pollfd p = {.fd = listener, .events = POLLIN};
+
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	return accept(listener, NULL, NULL);
+}
+
 static void
 forward_once(struct rig *r, int family)
 {
@@ -332,7 +341,7 @@ forward_once(struct rig *r, int family)
 	peer_open(&p, r, &o);
 	peer_say(&p, "question");
 	peer_send(&p, SESSION_STDIN_EOF, NULL, 0);
-	conn = accept(listener, NULL, NULL);
+	conn = accept_soon(listener);
 	assert_true(conn >= 0);
 	/* All of it, then the half-close, while the other direction lives. */
 	assert_int_equal(io_read_full(conn, got, 8, deadline_in_ms(WAIT_MS)), 0);
@@ -372,7 +381,7 @@ test_forward_client_gone(void **state)
 	char c;
 
 	peer_open(&p, *state, &o);
-	conn = accept(listener, NULL, NULL);
+	conn = accept_soon(listener);
 	peer_started(&p);
 	peer_close(&p);
 	assert_int_equal(io_read_full(conn, &c, 1, deadline_in_ms(WAIT_MS)), -EPIPE);
