@@ -4,7 +4,7 @@
 
 #include <base/err.h>
 
-static void
+__attribute__((format(printf, 3, 0))) static void
 set_va(struct err *e, int code, const char *fmt, va_list ap)
 {
 	e->code = code;

@@ -172,6 +172,7 @@ int
 io_mkdirs(const char *path, mode_t mode, struct err *e)
 {
 	CLEAN_FREE char *copy = xstrdup(path);
+	int why = ENOENT;
 
 	for (char *p = copy + 1;; p++) {
 		char c = *p;
@@ -179,8 +180,12 @@ io_mkdirs(const char *path, mode_t mode, struct err *e)
 		if (c != '/' && c != '\0')
 			continue;
 		*p = '\0';
-		if (mkdir(copy, mode) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-			return err_sys(e, errno, "create folder '%s'", copy);
+		/* These two may be said of a folder that is there: what counts is the whole path. */
+		if (mkdir(copy, mode) < 0 && errno != EEXIST) {
+			why = errno;
+			if (why != EROFS && why != EACCES)
+				return err_sys(e, why, "create folder '%s'", copy);
+		}
 		*p = c;
 		if (c == '\0')
 			break;
@@ -188,13 +193,13 @@ io_mkdirs(const char *path, mode_t mode, struct err *e)
 	struct stat st;
 
 	if (stat(path, &st) < 0)
-		return err_sys(e, errno, "create folder '%s'", path);
+		return err_sys(e, errno == ENOENT ? why : errno, "create folder '%s'", path);
 	if (!S_ISDIR(st.st_mode))
 		return err_sys(e, ENOTDIR, "'%s'", path);
 	return 0;
 }
 
-static int
+static int /* NOLINTNEXTLINE(misc-no-recursion): depth has a limit */
 remove_entry(int dirfd, const char *name, dev_t dev, int depth, struct err *e)
 {
 	CLEAN_CLOSEDIR DIR *d = NULL;
@@ -208,7 +213,7 @@ remove_entry(int dirfd, const char *name, dev_t dev, int depth, struct err *e)
 		return err_sys(e, errno, "remove '%s'", name);
 	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return err_sys(e, errno, "open '%s'", name);
+		return errno == ENOENT ? 0 : err_sys(e, errno, "open '%s'", name);
 	if (fstat(fd, &st) < 0 || (dev != 0 && st.st_dev != dev) || depth > 200) {
 		close(fd);
 		return err_set(e, EXDEV, "'%s' is on another file system", name);

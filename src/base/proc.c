@@ -66,17 +66,22 @@ child_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static void
+tie_to(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127); /* it died before we could hear of it */
+}
+
 static int
 child_main(const struct proc_spec *s, int *report, pid_t parent, struct err *e)
 {
 	int r;
 
 	child_signals();
-	if (s->die_with_parent) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(127);
-	}
+	if (s->die_with_parent)
+		tie_to(parent);
 	r = place_fds(s, report);
 	if (r < 0)
 		return err_sys(e, -r, "descriptors");
@@ -88,10 +93,10 @@ child_main(const struct proc_spec *s, int *report, pid_t parent, struct err *e)
 		r = s->prepare(s->arg, e);
 		if (r < 0)
 			return r;
-		/* Credentials may have changed in there, which clears the parent-death signal. */
-		if (s->die_with_parent)
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
 	}
+	/* Credentials may have changed in there, which clears the parent-death signal. */
+	if (s->die_with_parent)
+		tie_to(parent);
 	/* Nothing but 0..nfds-1 crosses exec, whatever the parent forgot to mark. */
 	if (syscall(SYS_close_range, (unsigned)s->nfds, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */) < 0)
 		return err_sys(e, errno, "close_range");
@@ -131,7 +136,7 @@ proc_spawn(const struct proc_spec *s, pid_t *ret_pid, int *ret_pidfd, struct err
 	close(report[0]);
 	if (n != 0) {
 		waitpid(pid, NULL, 0);
-		if (n != (ssize_t)sizeof(child))
+		if (n != (ssize_t)sizeof(child) || child.code <= 0)
 			return err_set(e, EIO, "start '%s': the child died", s->file);
 		if (e != NULL)
 			*e = child;

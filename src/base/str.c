@@ -129,7 +129,7 @@ str_to_size(const char *s, uint64_t *ret_bytes)
 		return r;
 	if (*unit != '\0') {
 		u = strchr(units, *unit | 0x20);
-		if (u == NULL || (*unit | 0x20) == 0)
+		if (u == NULL)
 			return -EINVAL;
 		shift = 10 * (int)(u - units);
 		if (strcasecmp(unit + 1, "") != 0 && strcasecmp(unit + 1, "b") != 0 &&

@@ -29,20 +29,42 @@ data_dir(struct err *e)
 	return xasprintf("%s/.local/share/paddock", home);
 }
 
-/* A folder that others could have prepared is refused: sockets and locks live there. */
+/* A folder that others could have prepared, or write to, is refused: disks and sockets live there.
+ */
 static int
-check_private(const char *dir, struct err *e)
+check_ours(const char *dir, mode_t forbidden, const char *wanted, struct err *e)
 {
 	struct stat st;
 
-	if (lstat(dir, &st) < 0)
+	if (stat(dir, &st) < 0)
 		return err_sys(e, errno, "'%s'", dir);
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & forbidden) != 0)
 		return err_set(e, EPERM,
-			"'%s' must be a folder of yours with mode 0700: fix its owner and mode, or "
-			"remove it",
-			dir);
+			"'%s' must be a folder of yours%s: fix its owner and mode, or remove it",
+			dir, wanted);
 	return 0;
+}
+
+static int
+make_data(const char *data, struct err *e)
+{
+	int r = io_mkdirs(data, 0700, e);
+
+	if (r < 0)
+		return err_prefix(e,
+			"Paddock's folder for sandboxes (set XDG_DATA_HOME to keep it elsewhere)");
+	return check_ours(data, 022, " that nobody else can write to", e);
+}
+
+static int
+make_runtime(const char *runtime, struct err *e)
+{
+	struct stat st;
+	int r = io_mkdirs(runtime, 0700, e);
+
+	if (r == 0 && (lstat(runtime, &st) < 0 || !S_ISDIR(st.st_mode)))
+		return err_set(e, EPERM, "'%s' must be a folder, no link: remove it", runtime);
+	return r == 0 ? check_ours(runtime, 077, " with mode 0700", e) : r;
 }
 
 static char *
@@ -69,13 +91,11 @@ state_paths_init(struct state_paths *ret, struct err *e)
 
 	if (data == NULL)
 		return -ENOENT;
-	r = io_mkdirs(data, 0700, e);
+	r = make_data(data, e);
 	if (r < 0)
 		return r;
 	runtime = runtime_dir(data);
-	r = io_mkdirs(runtime, 0700, e);
-	if (r == 0)
-		r = check_private(runtime, e);
+	r = make_runtime(runtime, e);
 	if (r < 0)
 		return r;
 	ret->data = TAKE_PTR(data);
@@ -103,10 +123,4 @@ char *
 state_sandbox_file(const struct state_paths *p, const char *name, const char *file)
 {
 	return xasprintf("%s/sandboxes/%s/%s", p->data, name, file);
-}
-
-char *
-state_runtime_dir(const struct state_paths *p, const char *name)
-{
-	return xasprintf("%s/%s", p->runtime, name);
 }

@@ -2,10 +2,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <base/cleanup.h>
@@ -14,6 +14,7 @@
 #include <state/state.h>
 
 #include "record.h"
+#include "runtime.h"
 
 void
 sandbox_release(struct sandbox *s)
@@ -88,7 +89,107 @@ sandbox_load(const struct state_paths *p, const char *name, struct sandbox *ret,
 		return err_set(e, ENOENT, "no sandbox '%s': see paddock ls", name);
 	if (r == 0)
 		r = record_decode(buf_str(&b), b.len, ret, e);
-	return r < 0 ? err_prefix(e, "sandbox '%s'", name) : 0;
+	if (r < 0)
+		return err_prefix(e, "sandbox '%s'", name);
+	/* A folder that somebody copied or renamed is the sandbox that it is called. */
+	free(ret->name);
+	ret->name = xstrdup(name);
+	return 0;
+}
+
+int
+sandbox_exists_error(const char *name, struct err *e)
+{
+	return err_set(e, EEXIST,
+		"sandbox '%s' exists already: enter it with paddock run %s, choose another --name, "
+		"or remove it with paddock rm %s",
+		name, name, name);
+}
+
+/* a is b, or a folder above it. Both absolute and resolved. */
+static bool
+holds(const char *a, const char *b)
+{
+	size_t n = strlen(a);
+
+	return strncmp(a, b, n) == 0 && (b[n] == '/' || b[n] == '\0');
+}
+
+int
+sandbox_check_workspaces(const struct state_paths *p, const struct sandbox *s, struct err *e)
+{
+	const char *own[] = {p->data, p->runtime};
+
+	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+		CLEAN_FREE char *real = realpath(own[i], NULL);
+
+		for (size_t k = 0; real != NULL && k < s->nworkspaces; k++)
+			if (holds(s->workspaces[k].path, real) ||
+				holds(real, s->workspaces[k].path))
+				return err_set(e, EINVAL,
+					"'%s' cannot be a workspace: Paddock keeps its own state "
+					"in '%s'; "
+					"name a folder below it or beside it",
+					s->workspaces[k].path, real);
+	}
+	return 0;
+}
+
+/*
+ * A folder ".NAME.newXXXXXX" for work in progress. Its maker holds a lock on it, which tells a live
+ * one from what a killed one left; a pid would not (it is used again, and containers that share a
+ * home have each their own). Returns the folder's descriptor.
+ */
+static int
+make_temporary(const struct state_paths *p, const char *name, char **ret_path, struct err *e)
+{
+	for (int tries = 0; tries < 10; tries++) {
+		CLEAN_FREE char *path = xasprintf("%s/sandboxes/.%s.newXXXXXX", p->data, name);
+		CLEAN_CLOSE int fd = -1;
+
+		if (mkdtemp(path) == NULL)
+			return err_sys(e, errno, "create folder '%s'", path);
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		/* Somebody may have taken it for a left-over before it was locked: once more. */
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && is_still_at(fd, path)) {
+			*ret_path = TAKE_PTR(path);
+			return TAKE_FD(fd);
+		}
+	}
+	return err_set(e, EBUSY, "the new sandbox's folder keeps being removed");
+}
+
+/* Neither qemu-img nor rename(2) waits for the disk: a power cut would leave an empty image. */
+static int
+sync_files(int dirfd, struct err *e)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEAN_CLOSEDIR DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *de;
+
+	if (d == NULL)
+		return err_sys(e, errno, "read the new sandbox's folder");
+	while ((de = readdir(d)) != NULL) {
+		CLEAN_CLOSE int file = openat(dirfd, de->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+		if (strcmp(de->d_name, "..") != 0 && (file < 0 || fsync(file) < 0))
+			return err_sys(e, errno, "write '%s' to disk", de->d_name);
+	}
+	return 0;
+}
+
+static int
+move_into_place(
+	const struct sandbox *s, const char *all, const char *tmp, const char *dir, struct err *e)
+{
+	CLEAN_CLOSE int parent = open(all, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	/* rename(2) refuses to replace a folder that is not empty: two creators cannot both win. */
+	if (rename(tmp, dir) < 0)
+		return errno == ENOTEMPTY || errno == EEXIST
+			       ? sandbox_exists_error(s->name, e)
+			       : err_sys(e, errno, "create sandbox '%s'", s->name);
+	return parent < 0 || fsync(parent) < 0 ? err_sys(e, errno, "write '%s' to disk", all) : 0;
 }
 
 int
@@ -96,25 +197,25 @@ sandbox_create(const struct state_paths *p, const struct sandbox *s,
 	int (*fill)(const char *dir, void *arg, struct err *e), void *arg, struct err *e)
 {
 	CLEAN_FREE char *dir = state_sandbox_dir(p, s->name);
-	CLEAN_FREE char *tmp = xasprintf("%s/sandboxes/.%s.new%d", p->data, s->name, (int)getpid());
-	CLEAN_FREE char *json = xasprintf("%s/sandbox.json", tmp);
 	CLEAN_FREE char *all = xasprintf("%s/sandboxes", p->data);
+	CLEAN_FREE char *tmp = NULL;
 	CLEAN_BUF struct buf b = BUF_INIT;
+	CLEAN_CLOSE int fd = -1;
 	int r = io_mkdirs(all, 0700, e);
 
 	if (r < 0)
 		return r;
-	if (mkdir(tmp, 0700) < 0)
-		return err_sys(e, errno, "create folder '%s'", tmp);
+	fd = make_temporary(p, s->name, &tmp, e);
+	if (fd < 0)
+		return fd;
 	record_encode(s, &b);
-	r = io_write_file_atomic(AT_FDCWD, json, b.data, b.len, 0600, e);
+	r = io_write_file_atomic(fd, "sandbox.json", b.data, b.len, 0600, e);
 	if (r == 0 && fill != NULL)
 		r = fill(tmp, arg, e);
-	/* rename(2) refuses to replace a folder that is not empty: two creators cannot both win. */
-	if (r == 0 && rename(tmp, dir) < 0)
-		r = errno == ENOTEMPTY || errno == EEXIST
-			    ? err_set(e, EEXIST, "sandbox '%s' exists already", s->name)
-			    : err_sys(e, errno, "create sandbox '%s'", s->name);
+	if (r == 0)
+		r = sync_files(fd, e);
+	if (r == 0)
+		r = move_into_place(s, all, tmp, dir, e);
 	if (r < 0)
 		io_remove_tree(AT_FDCWD, tmp, NULL);
 	return r;
@@ -124,27 +225,38 @@ int
 sandbox_remove(const struct state_paths *p, const char *name, struct err *e)
 {
 	CLEAN_FREE char *dir = state_sandbox_dir(p, name);
-	CLEAN_FREE char *tmp = xasprintf("%s/sandboxes/.%s.rm%d", p->data, name, (int)getpid());
+	CLEAN_FREE char *tmp = xasprintf("%s/sandboxes/.%s.rmXXXXXX", p->data, name);
 
-	if (rename(dir, tmp) < 0)
-		return errno == ENOENT ? err_set(e, ENOENT, "no sandbox '%s': see paddock ls", name)
-				       : err_sys(e, errno, "remove sandbox '%s'", name);
+	/* Replaced by the rename: an empty folder may be. */
+	if (mkdtemp(tmp) == NULL)
+		return err_sys(e, errno, "remove sandbox '%s'", name);
+	if (rename(dir, tmp) < 0) {
+		int code = errno;
+
+		rmdir(tmp);
+		return code == ENOENT ? err_set(e, ENOENT, "no sandbox '%s': see paddock ls", name)
+				      : err_sys(e, code, "remove sandbox '%s'", name);
+	}
 	return io_remove_tree(AT_FDCWD, tmp, e);
 }
 
-/* ".NAME.newPID" and ".NAME.rmPID" of a process that is gone. */
-static bool
-is_left_over(const char *name)
+/* ".NAME.rmXXXXXX" may go whoever began it; ".NAME.newXXXXXX" when its maker is gone. */
+static void
+remove_left_over(int all, const char *name)
 {
-	const char *dot = strrchr(name, '.'), *digits;
-	uint64_t pid;
+	const char *dot = strrchr(name, '.');
+	CLEAN_CLOSE int fd = -1;
 
-	if (name[0] != '.' || dot == NULL)
-		return false;
-	digits = dot + 1 + strcspn(dot + 1, "0123456789");
-	if (digits == dot + 1 || str_to_u64(digits, 1, INT32_MAX, &pid) < 0)
-		return false;
-	return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+	if (name[0] != '.' || dot == name || dot == NULL)
+		return;
+	if (strlen(dot) == strlen(".newXXXXXX") && str_has_prefix(dot, ".new")) {
+		fd = openat(all, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+			return;
+	} else if (strlen(dot) != strlen(".rmXXXXXX") || !str_has_prefix(dot, ".rm")) {
+		return;
+	}
+	io_remove_tree(all, name, NULL);
 }
 
 static int
@@ -163,10 +275,10 @@ sandbox_names(const struct state_paths *p, struct strv *ret, struct err *e)
 	if (d == NULL)
 		return errno == ENOENT ? 0 : err_sys(e, errno, "read '%s'", all);
 	while ((de = readdir(d)) != NULL) {
-		if (is_left_over(de->d_name))
-			io_remove_tree(dirfd(d), de->d_name, NULL);
-		else if (sandbox_name_check(de->d_name, NULL) == 0)
+		if (sandbox_name_check(de->d_name, NULL) == 0)
 			strv_add(ret, de->d_name);
+		else
+			remove_left_over(dirfd(d), de->d_name);
 	}
 	if (ret->n > 1)
 		qsort(ret->v, ret->n, sizeof(*ret->v), by_name);

@@ -20,10 +20,13 @@ reopen(struct boundlog *l)
 
 	if (fd < 0)
 		return -errno;
-	if (l->fd >= 0)
-		close(l->fd);
-	l->fd = fd;
-	l->size = 0;
+	if (l->fd < 0) {
+		l->fd = fd;
+		return 0;
+	}
+	/* The same number: it may be our standard error. */
+	dup3(fd, l->fd, O_CLOEXEC);
+	close(fd);
 	return 0;
 }
 
@@ -55,14 +58,14 @@ boundlog_write(struct boundlog *l, const void *p, size_t n)
 
 	if (l->fd < 0)
 		return;
-	if (l->size + n > BOUNDLOG_MAX) {
+	if ((size_t)lseek(l->fd, 0, SEEK_END) + n > BOUNDLOG_MAX) {
 		old = xasprintf("%s.1", l->path);
 		if (rename(l->path, old) < 0 || reopen(l) < 0)
 			return;
 	}
 	/* A full disk loses log lines, never the machine. */
-	if (write(l->fd, p, n) > 0)
-		l->size += n;
+	if (write(l->fd, p, n) < 0)
+		return;
 }
 
 void

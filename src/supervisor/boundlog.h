@@ -13,12 +13,11 @@
 struct boundlog {
 	char *path;
 	int fd;
-	size_t size;
 };
 
 #define BOUNDLOG_INIT                                                                              \
 	{                                                                                          \
-		NULL, -1, 0                                                                        \
+		NULL, -1                                                                        \
 	}
 
 int boundlog_open(struct boundlog *l, char *path_take, struct err *e); /* begins empty */

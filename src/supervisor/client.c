@@ -109,7 +109,10 @@ request(int fd, enum control_frame type, struct err *e)
 
 	frame_put(&b, (uint8_t)type, NULL, 0);
 	r = io_write_full(fd, b.data, b.len, deadline_in_ms(STATUS_LIMIT_MS));
-	return r < 0 ? err_sys(e, -r, "ask the supervisor") : 0;
+	if (r == -ETIMEDOUT)
+		return err_set(e, ETIMEDOUT, "the supervisor does not listen");
+	/* It went away with our connection in its queue: ECONNRESET, or EPIPE. */
+	return r < 0 ? err_set(e, EPIPE, "the supervisor ended") : 0;
 }
 
 /* Connection refused or no socket: nobody runs there. */
@@ -122,7 +125,7 @@ nobody(int r)
 static int
 spawn_supervisor(const char *name, int *ret_report, struct err *e)
 {
-	char *argv[] = {"paddock", SUPERVISOR_ROLE_ARG "supervisor", (char *)name,
+	char *argv[] = {"paddock", (SUPERVISOR_ROLE_ARG "supervisor"), (char *)name,
 		log_get_level() == LOG_DEBUG ? "--debug" : NULL, NULL};
 	CLEAN_CLOSE int writer = -1;
 	int report[2], r;
@@ -180,10 +183,13 @@ supervisor_start(const struct state_paths *p, const char *name, const struct pro
 	void (*note)(const char *text), struct err *e)
 {
 	struct talk t = {pr, note};
-	uint64_t deadline = deadline_in_ms(BUSY_LIMIT_MS);
+	uint64_t deadline = 0;
 	int r;
 
 	while ((r = start_once(p, name, &t, e)) == -EBUSY) {
+		/* From the first refusal on: until then its orderly stop was awaited. */
+		if (deadline == 0)
+			deadline = deadline_in_ms(BUSY_LIMIT_MS);
 		if (deadline_left_ms(deadline) == 0)
 			return err_set(e, EBUSY,
 				"sandbox '%s' is held by another command that does not end: see ps",

@@ -1,8 +1,9 @@
 /*
  * How this works: each connection sends one request frame. STATUS is answered at once; WAIT and
  * SESSION wait until the machine is ready; a SESSION's socket then goes to the link role; STOP
- * waits for the end. Only the sandbox's own user may connect: the folder is 0700, the socket 0600,
- * and the peer's uid is checked as well.
+ * waits for the end. A WAIT that comes while it stops is answered at the end with BUSY: the client
+ * then starts the sandbox anew. Only the sandbox's own user may connect: the folder is 0700, the
+ * socket 0600, and the peer's uid is checked as well.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 
 #include "sup.h"
 
-#define CLIENTS_MAX    1024
+#define CLIENTS_MAX    256 /* well below the usual limit of descriptors */
 #define REQUEST_MAX    4096
 #define REPLY_LIMIT_MS 2000
 
@@ -25,7 +26,8 @@ struct client {
 	struct sup *sup;
 	struct client *next;
 	int fd;
-	uint8_t waits_for; /* CONTROL_WAIT, CONTROL_SESSION, CONTROL_STOP; 0: no request yet */
+	/* CONTROL_WAIT, CONTROL_SESSION, CONTROL_STOP; CONTROL_BUSY: the end; 0: no request yet */
+	uint8_t waits_for;
 	struct buf in;
 	uv_poll_t poll;
 };
@@ -140,8 +142,12 @@ request(struct client *c, uint8_t type)
 		return;
 	case CONTROL_WAIT:
 	case CONTROL_SESSION:
-		if (s->phase == PHASE_RUNNING)
+		if (s->phase == PHASE_RUNNING && s->paused)
+			reply_error(c, PAUSED_TEXT);
+		else if (s->phase == PHASE_RUNNING)
 			answer_ready(c);
+		else if (s->phase != PHASE_STARTING && type == CONTROL_WAIT)
+			c->waits_for = CONTROL_BUSY;
 		else if (s->phase != PHASE_STARTING)
 			reply_error(c, "the sandbox is stopping: try again in a moment");
 		return;
@@ -250,20 +256,18 @@ sup_control_ready(struct sup *s)
 	}
 }
 
+/* Connections stay open until the process ends: their end tells the clients that it has. */
 void
 sup_control_finish(struct sup *s, bool failed)
 {
-	struct client *next;
+	const char *why = failed ? s->why : "the sandbox was stopped";
 
-	for (struct client *c = s->clients; c != NULL; c = next) {
-		next = c->next;
-		if (c->waits_for == CONTROL_STOP) {
+	for (struct client *c = s->clients; c != NULL; c = c->next) {
+		if (c->waits_for == CONTROL_STOP)
 			reply(c, CONTROL_OK, NULL, 0);
-			drop(c);
-		} else if (c->waits_for == 0) {
-			drop(c);
-		} else {
-			reply_error(c, failed ? s->why : "the sandbox was stopped");
-		}
+		else if (c->waits_for == CONTROL_BUSY)
+			reply(c, CONTROL_BUSY, NULL, 0);
+		else if (c->waits_for != 0)
+			reply(c, CONTROL_ERROR, why, strlen(why));
 	}
 }

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -61,16 +62,35 @@ watch(struct sup *s, int slot, const char *role, pid_t pid, int pidfd)
 	c->role = role;
 	c->pid = pid;
 	c->pidfd = pidfd;
-	uv_poll_init(&s->loop, &c->poll, pidfd);
-	c->poll.data = s;
-	uv_poll_start(&c->poll, UV_READABLE, on_child_end);
+	c->poll = xcalloc(1, sizeof(*c->poll));
+	uv_poll_init(&s->loop, c->poll, pidfd);
+	c->poll->data = s;
+	uv_poll_start(c->poll, UV_READABLE, on_child_end);
 	log_debug("started %s, pid %d", role, (int)pid);
 	return 0;
+}
+
+/*
+ * A process that the guest may take over finds none of the user's variables (tokens, keys) in its
+ * memory: only what the resolver's library (resolv.conf(5)) and the sanitizers of a test build
+ * read.
+ */
+static void
+own_environment(struct strv *ret)
+{
+	static const char *const keys[] = {
+		"LOCALDOMAIN", "RES_OPTIONS", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
+
+	strv_add(ret, "PATH=/usr/local/bin:/usr/bin:/bin");
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		if (getenv(keys[i]) != NULL)
+			strv_setenv(ret, keys[i], getenv(keys[i]));
 }
 
 static int
 spawn(struct sup *s, struct proc_spec *spec, int slot, const char *role, struct err *e)
 {
+	CLEAN_STRV struct strv env = {0};
 	pid_t pid;
 	int pidfd, r;
 
@@ -80,22 +100,28 @@ spawn(struct sup *s, struct proc_spec *spec, int slot, const char *role, struct 
 	 */
 	spec->fds[spec->nfds++] = s->lock_fd;
 	spec->die_with_parent = true;
+	own_environment(&env);
+	spec->envp = env.v;
 	r = proc_spawn(spec, &pid, &pidfd, e);
 	return r < 0 ? err_prefix(e, "%s", role) : watch(s, slot, role, pid, pidfd);
 }
 
+/* Each role is told what it needs and nothing else. */
 static int
-config_fd(const struct sup *s, struct err *e)
+config_fd(const struct sup *s, int slot, struct err *e)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
 	struct role_config c = {.debug = log_get_level() == LOG_DEBUG,
 		.host_is_root = s->paths.uid == 0,
 		.guest_uid = s->paths.uid == 0 ? 1000 : s->paths.uid,
-		.guest_gid = s->paths.uid == 0 ? 1000 : s->paths.gid,
-		.workspaces = s->sandbox.workspaces,
-		.nworkspaces = s->sandbox.nworkspaces,
-		.resolve = s->sandbox.resolve};
+		.guest_gid = s->paths.uid == 0 ? 1000 : s->paths.gid};
 
+	if (slot == CHILD_FS) {
+		c.workspaces = s->sandbox.workspaces;
+		c.nworkspaces = s->sandbox.nworkspaces;
+	} else if (slot == CHILD_NET) {
+		c.resolve = s->sandbox.resolve;
+	}
 	role_config_encode(&c, &b);
 	return io_memfd("paddock-role", b.data, b.len, e);
 }
@@ -103,7 +129,7 @@ config_fd(const struct sup *s, struct err *e)
 static int
 spawn_role(struct sup *s, const struct child_plan *p, struct err *e)
 {
-	CLEAN_CLOSE int config = config_fd(s, e);
+	CLEAN_CLOSE int config = config_fd(s, p->slot, e);
 	CLEAN_FREE char *arg = xasprintf("%s%s", SUPERVISOR_ROLE_ARG, p->role);
 	char *argv[] = {"paddock", arg, NULL};
 	struct enter en = {.jail = &s->jail, .which = p->namespaces};
@@ -129,7 +155,8 @@ plan_qemu_tree(const struct sup *s, const struct vmm_host *host, struct jail_con
 	size_t ndevices = s->accel == VMM_ACCEL_KVM ? 3 : 2;
 
 	for (size_t i = 0; i < host->folders.n; i++) {
-		jail_confine_add(c, JAIL_BIND, host->folders.v[i], host->folders.v[i], true)->exec = true;
+		jail_confine_add(c, JAIL_BIND, host->folders.v[i], host->folders.v[i], true)->exec =
+			true;
 	}
 	for (size_t i = 0; i < ndevices; i++) {
 		jail_confine_add(c, JAIL_BIND, devices[i], devices[i], false)->dev = true;
@@ -335,21 +362,30 @@ restart_net(struct sup *s, struct child *dead, const char *why)
 }
 
 static void
+on_poll_closed(uv_handle_t *h)
+{
+	free(h);
+}
+
+static void
 on_child_end(uv_poll_t *p, int status, int events)
 {
 	struct sup *s = p->data;
-	struct child *c = (struct child *)((char *)p - offsetof(struct child, poll));
-	const char *role = c->role;
+	struct child *c = s->child;
 	char why[160];
-	int code;
 
 	(void)status;
 	(void)events;
-	code = proc_wait(c->pid, -1, UINT64_MAX);
-	uv_poll_stop(&c->poll);
+	while (c->poll != p)
+		c++;
+	int code = proc_wait(c->pid, -1, UINT64_MAX);
+
+	describe_end(c->role, code, why, sizeof(why));
+	uv_poll_stop(p);
+	uv_close((uv_handle_t *)p, on_poll_closed);
 	close(c->pidfd);
+	c->poll = NULL;
 	c->role = NULL;
-	describe_end(role, code, why, sizeof(why));
 	log_debug("%s", why);
 	if (s->phase == PHASE_STOPPING) {
 		if (c == &s->child[CHILD_QEMU])

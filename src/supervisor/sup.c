@@ -27,13 +27,13 @@
 #include "sup.h"
 #include "sup_main.h"
 
-#define REPORT_FD          3
-#define BOOT_LIMIT_TCG_MS  180000
-#define BOOT_LIMIT_KVM_MS  60000
-#define IDENTITY_LIMIT_MS  60000
-#define SHUTDOWN_LIMIT_MS  30000
-#define QUIT_LIMIT_MS      3000
-#define CONSOLE_TAIL_LINES 5
+#define REPORT_FD         3
+#define BOOT_LIMIT_TCG_MS 180000
+#define BOOT_LIMIT_KVM_MS 60000
+#define IDENTITY_LIMIT_MS 60000
+#define SHUTDOWN_LIMIT_MS 30000
+#define QUIT_LIMIT_MS     3000
+#define TAIL_LINES        5
 
 static void
 report(struct sup *s, enum control_frame type, const char *text)
@@ -107,12 +107,13 @@ on_stop_timer(uv_timer_t *t)
 
 	log_warn("the guest did not power off in time");
 	snprintf(s->why, sizeof(s->why), "stopped by force: the guest did not power off in time");
-	/* quit lets QEMU write its disk's metadata; SIGKILL is for a QEMU that does not listen. */
-	if (qmp_command(s->qmp, "quit", NULL, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0 ||
-		s->child[CHILD_QEMU].role == NULL || s->child[CHILD_QEMU].pidfd < 0) {
+	/* quit lets QEMU write its disk's metadata; SIGKILL is for a QEMU that does not do it. */
+	if (s->asked_quit ||
+		qmp_command(s->qmp, "quit", NULL, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0) {
 		sup_machine_kill(s);
 		return;
 	}
+	s->asked_quit = true;
 	uv_timer_start(&s->stop_timer, on_stop_timer, QUIT_LIMIT_MS, 0);
 }
 
@@ -197,19 +198,21 @@ on_link(uv_poll_t *p, int status, int events)
 		sup_fail(s, "the line to the guest broke");
 		return;
 	}
-	if (msg != LINK_UP || s->phase != PHASE_STARTING)
+	if (msg != LINK_UP || s->phase != PHASE_STARTING || s->guest_up)
 		return;
+	s->guest_up = true;
 	sup_progress(s, "setting the machine up");
 	if (qmp_hello(s->qmp, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0)
 		log_warn("qmp: %s", e.msg);
+	sup_paused_watch(s);
 	send_identity(s);
 }
 
 static void
-drain_into(uv_poll_t *p, int *fd, struct boundlog *l)
+drain_into(uv_poll_t *p, int fd, struct boundlog *l)
 {
 	char chunk[16384];
-	ssize_t n = read(*fd, chunk, sizeof(chunk));
+	ssize_t n = read(fd, chunk, sizeof(chunk));
 
 	if (n > 0)
 		boundlog_write(l, chunk, (size_t)n);
@@ -224,7 +227,7 @@ on_console(uv_poll_t *p, int status, int events)
 
 	(void)status;
 	(void)events;
-	drain_into(p, &s->console_fd, &s->console);
+	drain_into(p, s->console_fd, &s->console);
 }
 
 static void
@@ -234,7 +237,7 @@ on_log(uv_poll_t *p, int status, int events)
 
 	(void)status;
 	(void)events;
-	drain_into(p, &s->log_fd, &s->log);
+	drain_into(p, s->log_fd, &s->log);
 }
 
 static void
@@ -280,9 +283,13 @@ open_logs(struct sup *s, struct err *e)
 	if (r == 0)
 		r = boundlog_open(
 			&s->log, state_sandbox_file(&s->paths, name, "supervisor.log"), e);
-	if (r == 0 && dup2(s->log.fd, STDERR_FILENO) < 0)
-		r = err_sys(e, errno, "log");
-	return r;
+	if (r < 0)
+		return r;
+	if (dup3(s->log.fd, STDERR_FILENO, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "log");
+	close(s->log.fd);
+	s->log.fd = STDERR_FILENO;
+	return 0;
 }
 
 static int
@@ -309,7 +316,7 @@ check_workspaces(const struct sup *s, struct err *e)
 				"workspace '%s' (bring it back, or remove the sandbox: paddock rm "
 				"%s)",
 				s->sandbox.workspaces[i].path, s->sandbox.name);
-	return 0;
+	return sandbox_check_workspaces(&s->paths, &s->sandbox, e);
 }
 
 static int
@@ -346,29 +353,44 @@ start(struct sup *s, const char *name, struct err *e)
 	return 0;
 }
 
-/* What the starter is told: the reason, and the console's last words where they matter. */
+/* What a process said just before it ended is still in the pipe. */
+static void
+drain_log(struct sup *s)
+{
+	char chunk[16384];
+	ssize_t n;
+
+	if (s->log_fd < 0 || io_set_nonblock(s->log_fd, true) < 0)
+		return;
+	while ((n = read(s->log_fd, chunk, sizeof(chunk))) > 0)
+		boundlog_write(&s->log, chunk, (size_t)n);
+}
+
+/* What the starter is told: the reason, and the last words of our processes and of the console. */
 static void
 report_failure(struct sup *s)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
 
 	buf_append_str(&b, s->why[0] != '\0' ? s->why : "the sandbox was stopped while it started");
-	boundlog_tail(&s->console, CONSOLE_TAIL_LINES, &b);
+	if (s->log_fd >= 0)
+		boundlog_tail(&s->log, TAIL_LINES, &b);
+	boundlog_tail(&s->console, TAIL_LINES, &b);
 	report(s, CONTROL_ERROR, buf_str(&b));
 }
 
 static void
-finish(struct sup *s, bool was_ready)
+finish(struct sup *s, const char *name, bool was_ready)
 {
 	struct err e = {0};
 	bool failed = s->why[0] != '\0';
 
 	sup_guest_calls_drop(s);
-	if (s->sandbox.name != NULL) {
-		state_set_last_stop(&s->paths, s->sandbox.name, failed ? s->why : "stopped");
-		if (state_runtime_remove(&s->paths, s->sandbox.name, &e) < 0)
-			log_warn("%s", e.msg);
-	}
+	drain_log(s);
+	if (s->sandbox.name != NULL)
+		state_set_last_stop(&s->paths, name, failed ? s->why : "stopped");
+	if (s->lock_fd >= 0 && state_runtime_remove(&s->paths, name, &e) < 0)
+		log_warn("%s", e.msg);
 	if (!was_ready)
 		report_failure(s);
 	sup_control_finish(s, failed);
@@ -405,7 +427,7 @@ sup_main(int argc, char **argv)
 	struct err e = {0};
 	int r;
 
-	if (argc < 3)
+	if (argc < 3 || sandbox_name_check(argv[2], NULL) < 0)
 		return 2;
 	log_init("supervisor", argc > 3 && strcmp(argv[3], "--debug") == 0 ? LOG_DEBUG : LOG_WARN);
 	signal(SIGPIPE, SIG_IGN);
@@ -423,6 +445,6 @@ sup_main(int argc, char **argv)
 		sup_fail(&s, "%s", e.msg);
 	if (s.lock_fd >= 0 && s.phase != PHASE_DONE)
 		uv_run(&s.loop, UV_RUN_DEFAULT);
-	finish(&s, s.boot_ms != 0);
+	finish(&s, argv[2], s.boot_ms != 0);
 	return r < 0 ? 1 : 0;
 }

@@ -26,7 +26,7 @@ struct child {
 	const char *role; /* "qemu", "fs", ...; NULL: slot is free */
 	pid_t pid;
 	int pidfd;
-	uv_poll_t poll;
+	uv_poll_t *poll;
 	unsigned restarts;
 	uint64_t restarts_since_ms;
 };
@@ -49,11 +49,14 @@ struct sup {
 	struct child child[CHILD_COUNT];
 	struct boundlog console, log;
 	uv_poll_t listen_poll, console_poll, log_poll, link_poll, qmp_poll;
-	uv_timer_t boot_timer, stop_timer;
+	uv_timer_t boot_timer, stop_timer, paused_timer;
 	uv_signal_t sigterm, sigint;
 	int console_fd, log_fd; /* read ends */
 	int log_writer;         /* what children get as stderr */
 	uint64_t start_ms, boot_ms, started_ns;
+	bool guest_up;   /* the link role has said so */
+	bool asked_quit; /* QEMU, after the guest did not power off */
+	bool paused;     /* QEMU stopped the machine: the host's disk is full */
 	struct client *clients;
 	struct guest_call *calls;
 	char *note;
@@ -66,6 +69,11 @@ void sup_stop(struct sup *s); /* orderly: asks the guest, then by force */
 void sup_progress(struct sup *s, const char *what);
 void sup_ready(struct sup *s);
 void sup_child_ended(struct sup *s); /* while stopping: was it the last? */
+
+/* paused.c: a host whose disk is full */
+#define PAUSED_TEXT                                                                                \
+	"the machine is paused: the host's disk is full; free space, and it goes on by itself"
+void sup_paused_watch(struct sup *s);
 
 /* machine.c: the jail, QEMU and the roles, started and watched */
 int sup_machine_start(struct sup *s, struct err *e);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <base/io.h>
@@ -129,28 +128,90 @@ test_failed_creation_leaves_nothing(void **state)
 }
 
 /* What a creation or removal that was killed leaves is deleted; a live one's is not. */
+static int
+fill_while_others_clean(const char *dir, void *arg, struct err *e)
+{
+	struct fixture *f = arg;
+	struct strv names = {0};
+
+	assert_int_equal(sandbox_names(&f->p, &names, e), 0);
+	assert_int_equal(names.n, 0);
+	assert_int_equal(access(dir, F_OK), 0);
+	return 0;
+}
+
 static void
 test_left_overs(void **state)
 {
+	static const char *const words[] = {".web.newAAAAAA", ".web.rmAAAAAA", ".web.x.newAAAAAA"};
 	struct fixture *f = *state;
 	struct strv names = {0};
+	struct sandbox a;
 	struct err e = {0};
-	char *dead, *live;
-	pid_t pid = fork();
 
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	dead = xasprintf("%s/sandboxes/.web.new%d", f->p.data, (int)pid);
-	live = xasprintf("%s/sandboxes/.web.rm%d", f->p.data, (int)getpid());
-	assert_int_equal(io_mkdirs(dead, 0700, &e), 0);
-	assert_int_equal(io_mkdirs(live, 0700, &e), 0);
+	for (size_t i = 0; i < 3; i++) {
+		char *dir = xasprintf("%s/sandboxes/%s/sub", f->p.data, words[i]);
+
+		assert_int_equal(io_mkdirs(dir, 0700, &e), 0);
+		free(dir);
+	}
 	assert_int_equal(sandbox_names(&f->p, &names, &e), 0);
 	assert_int_equal(names.n, 0);
-	assert_int_equal(access(dead, F_OK), -1);
-	assert_int_equal(access(live, F_OK), 0);
-	free(dead);
-	free(live);
+	for (size_t i = 0; i < 3; i++) {
+		char *dir = xasprintf("%s/sandboxes/%s", f->p.data, words[i]);
+
+		assert_int_equal(access(dir, F_OK), -1);
+		free(dir);
+	}
+	sample(&a);
+	assert_int_equal(sandbox_create(&f->p, &a, fill_while_others_clean, f, &e), 0);
+	sandbox_release(&a);
+}
+
+/* What a folder is called decides, or a copy would start on the original's disk. */
+static void
+test_copied_folder_is_its_own_sandbox(void **state)
+{
+	struct fixture *f = *state;
+	struct sandbox a, b = {0};
+	struct err e = {0};
+	char *from = state_sandbox_dir(&f->p, "shell-web"), *to = state_sandbox_dir(&f->p, "copy");
+
+	sample(&a);
+	assert_int_equal(sandbox_create(&f->p, &a, NULL, NULL, &e), 0);
+	assert_int_equal(rename(from, to), 0);
+	assert_int_equal(sandbox_load(&f->p, "copy", &b, &e), 0);
+	assert_string_equal(b.name, "copy");
+	sandbox_release(&a);
+	sandbox_release(&b);
+	free(from);
+	free(to);
+}
+
+static void
+test_own_state_is_no_workspace(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = {0};
+	char *below = xasprintf("%s/sandboxes/x", f->p.data), *beside = xasprintf("%s-2", f->p.data);
+	const char *const bad[] = {f->root, f->p.data, f->p.runtime, below};
+
+	for (size_t i = 0; i < 4; i++) {
+		struct sandbox s = {0};
+
+		sandbox_add_workspace(&s, "/home/u/web", false, false);
+		assert_int_equal(sandbox_check_workspaces(&f->p, &s, &e), 0);
+		sandbox_add_workspace(&s, bad[i], true, false);
+		assert_int_equal(sandbox_check_workspaces(&f->p, &s, &e), -EINVAL);
+		sandbox_release(&s);
+	}
+	struct sandbox s = {0};
+
+	sandbox_add_workspace(&s, beside, false, false);
+	assert_int_equal(sandbox_check_workspaces(&f->p, &s, &e), 0);
+	sandbox_release(&s);
+	free(below);
+	free(beside);
 }
 
 static void
@@ -222,16 +283,32 @@ test_names(void **state)
 }
 
 static void
+make_web(struct fixture *f)
+{
+	struct err e = {0};
+	char *dir = state_sandbox_dir(&f->p, "web");
+
+	assert_int_equal(io_mkdirs(dir, 0700, &e), 0);
+	free(dir);
+}
+
+static void
 test_lock(void **state)
 {
 	struct fixture *f = *state;
 	struct err e = {0};
-	int a = state_lock(&f->p, "web", &e), b;
+	int a, b;
 
+	assert_int_equal(state_lock(&f->p, "web", &e), -ENOENT);
+	make_web(f);
+	a = state_lock(&f->p, "web", &e);
 	assert_true(a >= 0);
+	assert_int_equal(write(a, "x", 1), -1); /* roles hold it: no way to fill the disk */
 	assert_int_equal(state_lock(&f->p, "web", &e), -EWOULDBLOCK);
 	/* rm's way: the folder goes while the lock is held; the next one gets a lock of its own. */
-	assert_int_equal(state_runtime_remove(&f->p, "web", &e), 0);
+	assert_int_equal(sandbox_remove(&f->p, "web", &e), 0);
+	assert_int_equal(state_lock(&f->p, "web", &e), -ENOENT);
+	make_web(f);
 	b = state_lock(&f->p, "web", &e);
 	assert_true(b >= 0);
 	close(a);
@@ -240,6 +317,54 @@ test_lock(void **state)
 	b = state_lock(&f->p, "web", &e);
 	assert_true(b >= 0);
 	close(b);
+}
+
+/* The same sandbox from a log-in with another runtime folder: one lock, and it is found. */
+static void
+test_two_runtime_folders(void **state)
+{
+	struct fixture *f = *state;
+	struct state_paths other = {0};
+	struct err e = {0};
+	char *run = xasprintf("%s/run2", f->root), *mine = xasprintf("%s/web", f->p.runtime);
+	int lock, l, c;
+
+	make_web(f);
+	assert_int_equal(mkdir(run, 0700), 0);
+	setenv("XDG_RUNTIME_DIR", run, 1);
+	assert_int_equal(state_paths_init(&other, &e), 0);
+	assert_string_not_equal(other.runtime, f->p.runtime);
+	lock = state_lock(&f->p, "web", &e);
+	l = state_socket_listen(&f->p, "web", &e);
+	assert_true(lock >= 0 && l >= 0);
+	assert_int_equal(state_lock(&other, "web", &e), -EWOULDBLOCK);
+	c = state_socket_connect(&other, "web", &e);
+	assert_true(c >= 0);
+	close(c);
+	close(l);
+	close(lock);
+	assert_int_equal(state_runtime_remove(&other, "web", &e), 0);
+	assert_int_equal(access(mine, F_OK), -1);
+	state_paths_release(&other);
+	free(run);
+	free(mine);
+}
+
+static void
+test_images_lock(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = {0};
+	int a = state_images_lock(&f->p, false, &e), b = state_images_lock(&f->p, false, &e);
+
+	assert_true(a >= 0 && b >= 0);
+	assert_int_equal(state_images_lock(&f->p, true, &e), -EBUSY);
+	close(a);
+	close(b);
+	a = state_images_lock(&f->p, true, &e);
+	assert_true(a >= 0);
+	assert_int_equal(state_images_lock(&f->p, false, &e), -EBUSY);
+	close(a);
 }
 
 static void
@@ -251,6 +376,7 @@ test_socket(void **state)
 	struct stat st;
 	int lock, l, c;
 
+	make_web(f);
 	assert_int_equal(state_socket_connect(&f->p, "web", &e), -ENOENT);
 	lock = state_lock(&f->p, "web", &e);
 	l = state_socket_listen(&f->p, "web", &e);
@@ -262,6 +388,11 @@ test_socket(void **state)
 	close(c);
 	close(l);
 	assert_int_equal(state_socket_connect(&f->p, "web", &e), -ECONNREFUSED);
+	l = state_socket_listen(&f->p, "web", &e); /* over what a killed one left */
+	assert_true(l >= 0);
+	close(l);
+	assert_int_equal(state_runtime_remove(&f->p, "web", &e), 0);
+	assert_int_equal(state_socket_connect(&f->p, "web", &e), -ENOENT);
 	close(lock);
 	free(sock);
 }
@@ -276,6 +407,9 @@ test_runtime_of_others_is_refused(void **state)
 	assert_int_equal(chmod(f->p.runtime, 0755), 0);
 	assert_int_equal(state_paths_init(&p, &e), -EPERM);
 	assert_int_equal(chmod(f->p.runtime, 0700), 0);
+	assert_int_equal(chmod(f->p.data, 0770), 0);
+	assert_int_equal(state_paths_init(&p, &e), -EPERM);
+	assert_int_equal(chmod(f->p.data, 0755), 0);
 	assert_int_equal(state_paths_init(&p, &e), 0);
 	state_paths_release(&p);
 }
@@ -291,6 +425,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_damaged_records, setup, teardown),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_copied_folder_is_its_own_sandbox, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_own_state_is_no_workspace, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_runtime_folders, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_images_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_socket, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_runtime_of_others_is_refused, setup, teardown),
 	};

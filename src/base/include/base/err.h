@@ -4,6 +4,7 @@
  * on the caller's stack, carries one sentence for a person. The message is made where the call
  * fails and is prefixed on the way up:  disk: open '/x/disk.qcow2': No space left on device
  */
+#include <errno.h>
 #include <stdarg.h>
 
 #define ERR_MSG_MAX 240
@@ -18,6 +19,15 @@ int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format
 
 /* As err_set, with ": strerror(code)" behind it. Returns -code. */
 int err_sys(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* -errno of a call that failed just now, in a form that the analysers know to be below 0. */
+static inline int
+err_errno(void)
+{
+	int code = errno;
+
+	return code > 0 ? -code : -EIO;
+}
 
 /* Puts "prefix: " before the message; returns -e->code (-EIO where e is NULL). */
 int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -3,7 +3,7 @@
  * State in plain files (design.md, section 4). Every file is written atomically and carries a
  * version; a newer version than ours is refused with a clear message and never destroyed.
  *   data     $XDG_DATA_HOME/paddock: templates/, kernels/, sandboxes/NAME/
- *   runtime  $XDG_RUNTIME_DIR/paddock: NAME/{lock,sock,pid}
+ *   runtime  $XDG_RUNTIME_DIR/paddock: NAME/sock
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,12 +19,11 @@ struct state_paths {
 	gid_t gid;
 };
 
-/* From the environment; makes both folders (mode 0700). */
+/* From the environment; makes both folders (mode 0700); refuses those that others could write. */
 int state_paths_init(struct state_paths *ret, struct err *e);
 void state_paths_release(struct state_paths *p);
 char *state_sandbox_dir(const struct state_paths *p, const char *name); /* caller frees */
 char *state_sandbox_file(const struct state_paths *p, const char *name, const char *file);
-char *state_runtime_dir(const struct state_paths *p, const char *name);
 
 struct workspace {
 	char *path; /* absolute, resolved */
@@ -71,6 +70,15 @@ int sandbox_load(const struct state_paths *p, const char *name, struct sandbox *
 int sandbox_create(const struct state_paths *p, const struct sandbox *s,
 	int (*fill)(const char *dir, void *arg, struct err *e), void *arg, struct err *e);
 
+/* -EEXIST with what to do about it. */
+int sandbox_exists_error(const char *name, struct err *e);
+
+/*
+ * A workspace that held Paddock's own state would hand the guest the disks and sockets of all
+ * sandboxes, and with a forged disk header the host's files: -EINVAL.
+ */
+int sandbox_check_workspaces(const struct state_paths *p, const struct sandbox *s, struct err *e);
+
 /* Renames it out of the way, then deletes it. Nobody may be running it (hold state_lock). */
 int sandbox_remove(const struct state_paths *p, const char *name, struct err *e);
 
@@ -78,14 +86,23 @@ int sandbox_remove(const struct state_paths *p, const char *name, struct err *e)
 int sandbox_names(const struct state_paths *p, struct strv *ret, struct err *e);
 
 /*
- * The lock of a running sandbox, held by its supervisor (or by rm while it deletes). Returns a
- * descriptor, or -EWOULDBLOCK when somebody has it. Makes the runtime folder.
+ * The lock of a running sandbox, held by its supervisor and everything that it starts (or by rm
+ * while it deletes). Returns a descriptor, -EWOULDBLOCK when somebody has it, -ENOENT.
  */
 int state_lock(const struct state_paths *p, const char *name, struct err *e);
-/* Removes the runtime folder; the lock must be held. */
+/* Removes the socket and its folder; the lock must be held. */
 int state_runtime_remove(const struct state_paths *p, const char *name, struct err *e);
 
-/* Unix sockets below the runtime folder, whatever the length of the path. fd or -errno. */
+/*
+ * Held shared from the choice of an image until a sandbox stands on it, alone while an image is
+ * removed. Does not wait: -EBUSY. A descriptor.
+ */
+int state_images_lock(const struct state_paths *p, bool alone, struct err *e);
+
+/*
+ * The control socket, whatever the length of its path. fd or -errno. connect finds it whatever
+ * XDG_RUNTIME_DIR its supervisor had: -ENOENT or -ECONNREFUSED when none runs.
+ */
 int state_socket_listen(const struct state_paths *p, const char *name, struct err *e);
 int state_socket_connect(const struct state_paths *p, const char *name, struct err *e);
 
