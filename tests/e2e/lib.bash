@@ -232,7 +232,7 @@ term_child() {
 # Every process of a sandbox holds its lock, a file below $E2E; its beginnings and strays have at
 # least our environment. Prints the pids; with an argument, only of that sandbox.
 box_pids() {
-	local pid dir=${E2E:?}/run/paddock/${1:-}
+	local pid dir=${E2E:?}/data/paddock/sandboxes/${1:+$1/}
 	for pid in /proc/[0-9]*; do
 		pid=${pid#/proc/}
 		if find "/proc/$pid/fd" -lname "$dir*" 2>/dev/null | grep -q .; then
@@ -281,19 +281,20 @@ leaves_nothing() {
 	local ok=0 left
 	wait_until 20 no_pids ||
 		show_left "processes are left:" "$(ps -o pid,ppid,args -p "$(box_pids | paste -sd,)")" || ok=1
-	left=$(namespaces_left) && { show_left "namespaces are left:" "$left" || ok=1; }
-	left=$(grep -F "$E2E" /proc/[0-9]*/mountinfo 2>/dev/null) &&
-		{ show_left "mounts are left:" "$left" || ok=1; }
-	left=$(find "$E2E/run/paddock" -mindepth 1 2>/dev/null)
+	left=$(namespaces_left) || :
+	[ -z "$left" ] || show_left "namespaces are left:" "$left" || ok=1
+	left=$(grep -sF "$E2E" /proc/[0-9]*/mountinfo) || :
+	[ -z "$left" ] || show_left "mounts are left:" "$left" || ok=1
+	left=$(find "$E2E/run/paddock" -mindepth 1 2>/dev/null) || :
 	[ -z "$left" ] || show_left "runtime files are left:" "$left" || ok=1
 	left=$(find "$E2E/data/paddock" -mindepth 1 -maxdepth 1 ! -name templates ! -name kernels \
-		! -name sandboxes; find "$E2E/data/paddock/sandboxes" -mindepth 1 2>/dev/null)
+		! -name sandboxes; find "$E2E/data/paddock/sandboxes" -mindepth 1 2>/dev/null) || :
 	[ -z "$left" ] || show_left "state is left:" "$left" || ok=1
 	left=$(find "$E2E/tmp" -mindepth 1)
 	[ -z "$left" ] || show_left "temporary files are left:" "$left" || ok=1
 	left=$(find "$E2E/home" -mindepth 1 ! -name .gitconfig)
 	[ -z "$left" ] || show_left "the home folder was written to:" "$left" || ok=1
-	left=$(shared_things | diff "$E2E/before" - | grep '^>')
+	left=$(shared_things | comm -13 "$E2E/before" -)
 	[ -z "$left" ] || show_left "shared memory or network devices are left:" "$left" || ok=1
 	return "$ok"
 }
