@@ -142,6 +142,28 @@ read_some(int fd, void *p, size_t n)
 	}
 }
 
+/*
+ * The kernel asks for a file's capabilities before its first write and at each change of owner. In
+ * a workspace there are none, as the host would say too: a quarter of what unpacking an archive
+ * costs is spared by saying so here.
+ */
+static bool
+answer_here(const struct pump *p, const uint8_t *msg, size_t n)
+{
+	static const char name[] = "security.capability";
+	const size_t at = sizeof(struct fuse_in_header) + sizeof(struct fuse_getxattr_in);
+	struct fuse_out_header reply = {.len = sizeof(reply), .error = -EOPNOTSUPP};
+	struct fuse_in_header h;
+
+	if (n != at + sizeof(name))
+		return false;
+	memcpy(&h, msg, sizeof(h));
+	if (h.opcode != FUSE_GETXATTR || memcmp(msg + at, name, sizeof(name)) != 0)
+		return false;
+	reply.unique = h.unique;
+	return write(p->fuse_fd, &reply, sizeof(reply)) == sizeof(reply);
+}
+
 static void *
 pump_up(void *arg)
 {
@@ -159,6 +181,8 @@ pump_up(void *arg)
 			stop(p, "file system is gone", (int)-n);
 			return NULL;
 		}
+		if (answer_here(p, msg, (size_t)n))
+			continue;
 		r = write_all(p->port_fd, msg, (size_t)n);
 		if (r < 0) {
 			stop(p, "port is lost", -r);

@@ -52,6 +52,14 @@ must(bool ok, const char *what)
 	abort();
 }
 
+static char world_dir[64];
+
+static void
+world_gone(void)
+{
+	io_remove_tree(AT_FDCWD, world_dir, NULL);
+}
+
 /* Once: closing an inotify descriptor waits for a grace period of the kernel, 20 ms for each input.
  */
 static void
@@ -63,6 +71,8 @@ world_make(struct world *w)
 	umask(0);
 	snprintf(w->dir, sizeof(w->dir), "/tmp/paddock-fuzz-XXXXXX");
 	must(mkdtemp(w->dir) != NULL, "temporary folder");
+	memcpy(world_dir, w->dir, sizeof(world_dir));
+	atexit(world_gone);
 	w->dirfd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	must(mkdirat(w->dirfd, "root", 0755) == 0, "root");
 	fd = openat(w->dirfd, "outside", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
