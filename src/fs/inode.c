@@ -172,7 +172,7 @@ is_unused(const struct fs *fs, const struct inode *i)
 	       list_is_empty(&i->handles);
 }
 
-static void
+static void /* NOLINTNEXTLINE(misc-no-recursion): fs->reaping ends it */
 inode_free(struct fs *fs, struct inode *i)
 {
 	struct list *l, *tmp;
@@ -195,7 +195,7 @@ inode_free(struct fs *fs, struct inode *i)
 }
 
 /* Freeing an inode may make its folders unused in turn: a queue, for chains may be long. */
-void
+void /* NOLINTNEXTLINE(misc-no-recursion): fs->reaping ends it */
 inode_drop_if_unused(struct fs *fs, struct inode *i)
 {
 	if (!is_unused(fs, i) || !list_is_empty(&i->reap))
@@ -242,7 +242,7 @@ entry_find(const struct fs *fs, const struct inode *dir, const char *name)
 	return NULL;
 }
 
-void
+void /* NOLINTNEXTLINE(misc-no-recursion): fs->reaping ends it */
 entry_drop(struct fs *fs, struct entry *e)
 {
 	struct inode *dir = e->parent;

@@ -36,7 +36,7 @@ stat_at(int dirfd, const char *name, struct statx *ret)
 	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name == '\0' ? AT_EMPTY_PATH : 0);
 
 	if (statx(dirfd, name, flags, STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID, ret) < 0)
-		return -errno;
+		return err_errno();
 	return 0;
 }
 

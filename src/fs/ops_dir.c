@@ -62,23 +62,22 @@ seek_dents(struct handle *h, uint64_t pos)
 	return 0;
 }
 
-/* The next entry, which stays there until next_dent: 1, 0 at the end, -errno. */
-static int
-peek_dent(struct handle *h, const struct dirent64 **ret)
+/* The next entry, which stays there until next_dent. NULL: the end (0) or -errno. */
+static const struct dirent64 *
+peek_dent(struct handle *h, int *ret_error)
 {
 	ssize_t n;
 
 	if (h->dents.len == 0) {
 		buf_clear(&h->dents);
 		n = getdents64(h->fd, buf_reserve(&h->dents, DENTS_SIZE), DENTS_SIZE);
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return 0;
+		if (n <= 0) {
+			*ret_error = n < 0 ? -errno : 0;
+			return NULL;
+		}
 		buf_commit(&h->dents, (size_t)n);
 	}
-	*ret = (const void *)h->dents.data;
-	return 1;
+	return (const void *)h->dents.data;
 }
 
 static void
@@ -156,11 +155,11 @@ dent_size(const struct reading *rd, const struct dirent64 *d)
 static int
 read_dents(struct reading *rd)
 {
-	const struct dirent64 *d = NULL;
+	const struct dirent64 *d;
 	bool any = false;
-	int r;
+	int r = 0;
 
-	while ((r = peek_dent(rd->h, &d)) > 0) {
+	while ((d = peek_dent(rd->h, &r)) != NULL) {
 		struct fuse_entry_out eo = {0};
 		size_t size = dent_size(rd, d);
 
