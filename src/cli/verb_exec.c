@@ -23,7 +23,7 @@ fill(const struct args *a, struct session_open *o, struct err *e)
 	if (!o->tty) /* docker exec's way: a program without a terminal is told of none */
 		for (size_t i = 0; i < o->env.n; i++)
 			if (str_has_prefix(o->env.v[i], "TERM="))
-				strcpy(o->env.v[i], "TERM=");
+				o->env.v[i][strlen("TERM=")] = '\0';
 	return env_from_args(a, &o->env, e);
 }
 

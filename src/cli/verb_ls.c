@@ -68,8 +68,9 @@ row_json(const struct row *r)
 
 	for (size_t i = 0; i < r->s.nworkspaces; i++)
 		json_array_append_new(ws, json_string(r->s.workspaces[i].path));
-	if (gmtime_r(&t, &tm) != NULL)
-		strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	if (gmtime_r(&t, &tm) == NULL ||
+		strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		created[0] = '\0';
 	o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:s}", "name", r->s.name, "id", r->s.name, "agent",
 		r->s.agent != NULL ? r->s.agent : "", "status", row_status(r), "workspaces", ws,
 		"created", created);

@@ -11,24 +11,44 @@
 
 #include "verbs.h"
 
-/* How many sandboxes stand on this image. */
-static size_t
-users_of(const struct cli *c, const char *id, struct strv *ret)
+/*
+ * The sandboxes that stand on this image. One that cannot be read may stand on any: it is left out,
+ * and the first such one's error comes back.
+ */
+static int
+users_of(const struct cli *c, const char *id, struct strv *ret, struct err *e)
 {
 	CLEAN_STRV struct strv names = {0};
+	int r = sandbox_names(&c->paths, &names, e);
 
-	if (sandbox_names(&c->paths, &names, NULL) < 0)
-		return 0;
 	for (size_t i = 0; i < names.n; i++) {
 		struct sandbox s = {0};
+		int one = sandbox_load(&c->paths, names.v[i], &s, r == 0 ? e : NULL);
 
-		if (sandbox_load(&c->paths, names.v[i], &s, NULL) < 0)
-			continue;
-		if (strcmp(s.image, id) == 0)
+		if (one == 0 && strcmp(s.image, id) == 0)
 			strv_add(ret, names.v[i]);
-		sandbox_release(&s);
+		if (one == 0)
+			sandbox_release(&s);
+		else if (r == 0)
+			r = one;
 	}
-	return ret->n;
+	return r;
+}
+
+static int
+remove_one(struct cli *c, const char *id, struct err *e)
+{
+	CLEAN_CLOSE int lock = state_images_lock(&c->paths, true, e);
+	CLEAN_STRV struct strv users = {0};
+	int r = lock < 0 ? lock : users_of(c, id, &users, e);
+
+	if (users.n > 0)
+		return err_set(e, EBUSY,
+			"template '%s' is the base of sandbox '%s': remove that first", id,
+			users.v[0]);
+	if (lock >= 0 && r < 0)
+		return err_prefix(e, "whether a sandbox stands on template '%s'", id);
+	return r < 0 ? r : image_remove(c->paths.data, id, e);
 }
 
 static int
@@ -46,10 +66,11 @@ template_ls(struct cli *c, bool json, struct err *e)
 		char size[16], created[32] = "";
 		struct tm tm;
 
-		users_of(c, l.v[i].id, &users);
+		users_of(c, l.v[i].id, &users, NULL);
 		str_from_size(l.v[i].used_bytes, size);
-		if (localtime_r(&t, &tm) != NULL)
-			strftime(created, sizeof(created), "%Y-%m-%d %H:%M", &tm);
+		if (localtime_r(&t, &tm) == NULL ||
+			strftime(created, sizeof(created), "%Y-%m-%d %H:%M", &tm) == 0)
+			created[0] = '\0';
 		if (!json)
 			printf("%-24s  %-10s  %-16s  %zu\n", l.v[i].id, size, created, users.n);
 		json_array_append_new(
@@ -75,13 +96,7 @@ template_rm(struct cli *c, const struct args *a, struct err *e)
 	if (a->nwords < 2)
 		return usage_error(e, "write: paddock template rm TEMPLATE [TEMPLATE...]");
 	for (size_t i = 1; i < a->nwords && r == 0; i++) {
-		CLEAN_STRV struct strv users = {0};
-
-		if (users_of(c, a->words[i], &users) > 0)
-			return err_set(e, EBUSY,
-				"template '%s' is the base of sandbox '%s': remove that first",
-				a->words[i], users.v[0]);
-		r = image_remove(c->paths.data, a->words[i], e);
+		r = remove_one(c, a->words[i], e);
 		if (r == 0)
 			printf("%s\n", a->words[i]);
 	}
