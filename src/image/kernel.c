@@ -184,7 +184,7 @@ vmlinux_extract(const char *boot_image, const char *vmlinux, struct err *e)
 {
 	CLEAN_BUF struct buf image = BUF_INIT;
 	CLEAN_CLOSE int fd = -1;
-	struct payload k;
+	struct payload k = {0};
 	int r;
 
 	r = io_read_file(AT_FDCWD, boot_image, BOOT_IMAGE_MAX, &image, e);

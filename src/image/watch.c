@@ -62,7 +62,8 @@ note_cause(struct watch *w, const char *line)
 bool
 watch_line(struct watch *w, const char *line)
 {
-	unsigned n, more, full = 0;
+	unsigned n, more;
+	int full = 0;
 
 	note_cause(w, line);
 	if (sscanf(line, "%u upgraded, %u newly installed%n", &more, &n, &full) == 2 && full > 0) {

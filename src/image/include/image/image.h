@@ -38,8 +38,8 @@ struct image_request {
 };
 
 /* Finds the image for this recipe, or builds it (one builder at a time; others wait and see). */
-int image_ensure(const struct image_request *q, const struct progress *p, struct image *ret,
-	struct err *e);
+int image_ensure(
+	const struct image_request *q, const struct progress *p, struct image *ret, struct err *e);
 /* The image of an existing sandbox, by id, whatever today's recipe says; its initramfs is renewed
  * when paddock-guest changed. -ENOENT with a next step when it is gone. */
 int image_open(const char *data_dir, const char *id, const char *guest_bin, struct image *ret,
