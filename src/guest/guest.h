@@ -21,7 +21,8 @@ struct guest {
 /* boot.c: as PID 1 in the initramfs: modules, root file system, switch to it, basic mounts. */
 int guest_boot(struct guest *g, struct err *e);
 /* identity.c: applies it: clock, entropy, host name, network, users, certificates, git, mounts. */
-int guest_identity_apply(struct guest *g, struct identity *i, struct err *e); /* takes *i's content */
+int guest_identity_apply(
+	struct guest *g, struct identity *i, struct err *e); /* takes *i's content */
 /* shutdown.c: ends every process, syncs, unmounts, powers off. Does not return. */
 void guest_power_off(struct guest *g);
 /* docker.c: listens on /run/docker.sock, starts dockerd at the first connection. */

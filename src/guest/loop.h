@@ -32,5 +32,6 @@ struct loop_timer *loop_timer_add(
 void loop_timer_del(struct loop_timer *t); /* NULL is fine */
 
 /* status as from waitpid(2). The watch is gone after the call. */
-int loop_child_watch(struct loop *l, pid_t pid, void (*cb)(void *arg, pid_t pid, int status), void *arg);
+int loop_child_watch(
+	struct loop *l, pid_t pid, void (*cb)(void *arg, pid_t pid, int status), void *arg);
 void loop_child_unwatch(struct loop *l, pid_t pid);

@@ -128,7 +128,7 @@ connected(struct forward *f)
 static void try_connect(struct forward *f);
 
 /* One family's answer: on to the other one where nobody listens. */
-static void
+static void /* NOLINTNEXTLINE(misc-no-recursion): two families, then it ends */
 tried(struct forward *f, int code)
 {
 	loop_io_del(f->connecting);
@@ -183,7 +183,7 @@ start_connect(struct forward *f)
 	return 0;
 }
 
-static void
+static void /* NOLINTNEXTLINE(misc-no-recursion): two families, then it ends */
 try_connect(struct forward *f)
 {
 	int r = start_connect(f);
