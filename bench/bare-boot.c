@@ -1,6 +1,7 @@
 /*
- * bare-boot KERNEL INITRAMFS CPUS MEMORY: becomes QEMU with the very machine, CPU and kernel command
- * line of a sandbox (from vmm_plan) but without disk, network, ports and jail; console on stdout.
+ * bare-boot KERNEL INITRAMFS CPUS MEMORY: becomes QEMU with the very machine, CPU and kernel
+ * command line of a sandbox (from vmm_plan) but without disk, network, ports and jail; console on
+ * stdout.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,8 +15,8 @@
 static bool
 is_device(const char *option)
 {
-	static const char *const dropped[] = {"-blockdev", "-device", "-netdev", "-chardev", "-object",
-		"-mon", "-serial", "-sandbox", "-global"};
+	static const char *const dropped[] = {"-blockdev", "-device", "-netdev", "-chardev",
+		"-object", "-mon", "-serial", "-sandbox", "-global"};
 
 	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
 		if (strcmp(option, dropped[i]) == 0)
@@ -65,8 +66,8 @@ main(int argc, char **argv)
 		return 2;
 	}
 	m.cpus = (unsigned)cpus;
-	if (vmm_accel_choose(VMM_ACCEL_AUTO, &m.accel, &note, &e) < 0 || vmm_host_find(&host, &e) < 0 ||
-		vmm_plan(&m, host.qemu, &all, &e) < 0) {
+	if (vmm_accel_choose(VMM_ACCEL_AUTO, &m.accel, &note, &e) < 0 ||
+		vmm_host_find(&host, &e) < 0 || vmm_plan(&m, host.qemu, &all, &e) < 0) {
 		fprintf(stderr, "bare-boot: %s\n", e.msg);
 		return 1;
 	}

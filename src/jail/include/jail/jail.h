@@ -15,15 +15,19 @@ struct jail {
 	int user_ns, net_ns, ipc_ns, uts_ns;
 };
 
-#define JAIL_INIT {-1, -1, -1, -1}
+#define JAIL_INIT                                                                                  \
+	{                                                                                          \
+		-1, -1, -1, -1                                                                     \
+	}
 
 /*
  * Makes the user, network, IPC and UTS namespaces. As root the user namespace maps every id to
  * itself (so that files of other users stay reachable in workspaces); as an ordinary user it maps
  * the caller's uid and gid to themselves, so that a file looks the same inside and outside (never
  * to 0: a uid of 0 would regain capabilities at each exec). The host's name does not show in the
- * UTS namespace. Blocks for some milliseconds, 10 s at most. Errors name the cause and the next step (no user namespaces;
- * Ubuntu's kernel.apparmor_restrict_unprivileged_userns; the limit user.max_user_namespaces).
+ * UTS namespace. Blocks for some milliseconds, 10 s at most. Errors name the cause and the next
+ * step (no user namespaces; Ubuntu's kernel.apparmor_restrict_unprivileged_userns; the limit
+ * user.max_user_namespaces).
  */
 int jail_create(struct jail *ret, struct err *e);
 void jail_release(struct jail *j);
@@ -37,13 +41,13 @@ enum { JAIL_NET = 1, JAIL_IPC = 2, JAIL_UTS = 4, JAIL_ALL = 7 };
 int jail_enter(const struct jail *j, unsigned which, struct err *e);
 
 /* The network inside: one TAP, addresses, the nftables ruleset, the net role's listeners. */
-#define JAIL_GATEWAY       "198.18.0.1"
-#define JAIL_GUEST         "198.18.0.2"
-#define JAIL_PREFIX        30
-#define JAIL_GATEWAY_MAC   "02:70:61:64:64:01"
-#define JAIL_GUEST_MAC     "02:70:61:64:64:02" /* frames with another source are dropped */
-#define JAIL_TCP_PORT      3129 /* every TCP connection is redirected here */
-#define JAIL_DNS_PORT      53   /* UDP port 53 to anywhere is redirected here */
+#define JAIL_GATEWAY     "198.18.0.1"
+#define JAIL_GUEST       "198.18.0.2"
+#define JAIL_PREFIX      30
+#define JAIL_GATEWAY_MAC "02:70:61:64:64:01"
+#define JAIL_GUEST_MAC   "02:70:61:64:64:02" /* frames with another source are dropped */
+#define JAIL_TCP_PORT    3129                /* every TCP connection is redirected here */
+#define JAIL_DNS_PORT    53                  /* UDP port 53 to anywhere is redirected here */
 struct jail_net {
 	int tap_fd; /* IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, for QEMU */
 	int tcp_fd; /* non-blocking listener for net */
@@ -51,7 +55,8 @@ struct jail_net {
 };
 /* The ruleset as nft(8) text, for the plan test and for execution by libnftables. */
 void jail_net_ruleset(struct buf *out);
-/* Blocks for some milliseconds, 20 s at most. The descriptors are close-on-exec and the caller's. */
+/* Blocks for some milliseconds, 20 s at most. The descriptors are close-on-exec and the caller's.
+ */
 int jail_net_setup(const struct jail *j, struct jail_net *ret, struct err *e);
 
 /*
@@ -70,18 +75,18 @@ struct jail_mount {
 	char *source;
 	char *target; /* absolute, in the new tree; parents are made */
 	bool read_only;
-	bool exec;  /* else MS_NOEXEC; every mount is MS_NOSUID and MS_NODEV (unless dev) */
+	bool exec; /* else MS_NOEXEC; every mount is MS_NOSUID and MS_NODEV (unless dev) */
 	bool dev;
 	/*
-	 * The source was resolved (realpath) when the user named it: a symlink anywhere in it now means
-	 * that somebody, perhaps a guest in a workspace around it, has swapped it. Refused.
+	 * The source was resolved (realpath) when the user named it: a symlink anywhere in it now
+	 * means that somebody, perhaps a guest in a workspace around it, has swapped it. Refused.
 	 */
 	bool resolved;
 };
 
 /*
- * FS, NET and LINK are lists of what is allowed; anything else ends the process (SIGSYS). ALL and QEMU
- * (which has its own -sandbox) forbid with EPERM what reaches beyond the process: signals to
+ * FS, NET and LINK are lists of what is allowed; anything else ends the process (SIGSYS). ALL and
+ * QEMU (which has its own -sandbox) forbid with EPERM what reaches beyond the process: signals to
  * others, ptrace, namespaces, mounts, bpf, keys, io_uring.
  */
 enum jail_syscalls {
@@ -103,14 +108,14 @@ struct jail_confine {
 };
 
 /* Strings are copied. Returned entry: to set exec, dev, resolved; valid until the next call. */
-struct jail_mount *jail_confine_add(struct jail_confine *c, enum jail_mount_kind kind, const char *source,
-	const char *target, bool read_only);
+struct jail_mount *jail_confine_add(struct jail_confine *c, enum jail_mount_kind kind,
+	const char *source, const char *target, bool read_only);
 void jail_confine_release(struct jail_confine *c);
 void jail_confine_print(const struct jail_confine *c, struct buf *out);
 /*
  * Executes the plan in the calling process (which is in the jail's user namespace, single-threaded,
- * and has CAP_SYS_ADMIN there). Afterwards the root and working folder are the tree's root, which is
- * read-only. Targets are never followed through a symlink; below a bind they must exist. Needs Linux
- * 5.12 (mount_setattr). After an error the process is half-way and has to end.
+ * and has CAP_SYS_ADMIN there). Afterwards the root and working folder are the tree's root, which
+ * is read-only. Targets are never followed through a symlink; below a bind they must exist. Needs
+ * Linux 5.12 (mount_setattr). After an error the process is half-way and has to end.
  */
 int jail_confine(const struct jail_confine *c, struct err *e);

@@ -31,8 +31,8 @@ struct identity {
 	struct identity_workspace *workspaces;
 	size_t nworkspaces; /* the first is the primary one, the default cwd */
 	/* The guest's end of the jail's network. */
-	char *address;    /* "198.18.0.2/30" */
-	char *gateway;    /* "198.18.0.1": also name server and host.docker.internal */
+	char *address;       /* "198.18.0.2/30" */
+	char *gateway;       /* "198.18.0.1": also name server and host.docker.internal */
 	uint64_t disk_bytes; /* the size the root file system may grow to; 0: leave it */
 };
 

@@ -62,11 +62,11 @@ struct session_open {
 	bool tty;
 	bool stdin_open; /* without it the program reads from /dev/null */
 	bool detach;
-	bool privileged; /* accepted for compatibility: the guest's root has everything anyway */
+	bool privileged;  /* accepted for compatibility: the guest's root has everything anyway */
 	bool login_shell; /* argv[0] gets a leading '-' */
 	uint16_t rows, cols;
-	uint32_t session; /* attach */
-	uint16_t port;    /* forward */
+	uint32_t session;    /* attach */
+	uint16_t port;       /* forward */
 	struct buf identity; /* identity: encoded struct identity */
 };
 
