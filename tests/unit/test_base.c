@@ -95,11 +95,13 @@ test_escape(void **state)
 {
 	static const struct {
 		const char *in, *out;
-	} t[] = {{"plain ü €", "plain ü €"}, {"a\033]52;c;x\a", "a\\x1b]52;c;x\\x07"},
+	} /* clang-format off */
+	t[] = {{"plain ü €", "plain ü €"}, {"a\033]52;c;x\a", "a\\x1b]52;c;x\\x07"},
 		{"a\nb", "a\\nb"}, {"\x9b" "31m", "\\x9b31m"}, {"\xc2\x9b" "31m", "\\xc2\\x9b31m"},
 		{"\xe2\x80\xae" "x", "\\xe2\\x80\\xaex"}, {"\xed\xa0\x80", "\\xed\\xa0\\x80"},
 		{"\xc0\xaf", "\\xc0\\xaf"}, {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},
 		{"cut \xe2\x82", "cut \\xe2\\x82"}};
+	/* clang-format on */
 	char out[64];
 
 	(void)state;
@@ -226,7 +228,8 @@ test_proc(void **state)
 static void
 test_proc_fds(void **state)
 {
-	char *argv[] = {"sh", "-c", "cat <&3 >&4; test ! -e /proc/self/fd/77 && echo none >&4", NULL};
+	char *argv[] = {
+		"sh", "-c", "cat <&3 >&4; test ! -e /proc/self/fd/77 && echo none >&4", NULL};
 	struct proc_spec s = {.file = "sh", .argv = argv};
 	struct err e = {0};
 	int in[2], out[2], pidfd;
@@ -257,7 +260,8 @@ test_proc_fds(void **state)
 static void
 test_proc_stop(void **state)
 {
-	char *argv[] = {"sh", "-c", "trap '' TERM; echo ready >&3; while :; do sleep 1; done", NULL};
+	char *argv[] = {
+		"sh", "-c", "trap '' TERM; echo ready >&3; while :; do sleep 1; done", NULL};
 	struct proc_spec s = {.file = "sh", .argv = argv};
 	struct err e = {0};
 	int ready[2], pidfd;

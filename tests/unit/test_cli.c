@@ -91,7 +91,8 @@ test_bad_options(void **state)
 static void
 test_env(void **state)
 {
-	const char *argv[] = {"--env-file", "f", "-e", "A=last", "-e", "FROM_SHELL", "-e", "NOT_SET", NULL};
+	const char *argv[] = {
+		"--env-file", "f", "-e", "A=last", "-e", "FROM_SHELL", "-e", "NOT_SET", NULL};
 	static const char file[] = "# note\n\nA=first\r\nexport B=two words\n  C=x=y\nFROM_SHELL\n";
 	char dir[] = "/tmp/paddock-env-XXXXXX";
 	CLEAN_STRV struct strv env = {0};
@@ -181,7 +182,8 @@ test_agent_words(void **state)
 static void
 test_detach_keys(void **state)
 {
-	static const char *const bad[] = {"ctrl-", "ctrl-1", "ab", "ctrl-aa", "a,,b", "a,b,c,d,e,f,g,h,i"};
+	static const char *const bad[] = {
+		"ctrl-", "ctrl-1", "ab", "ctrl-aa", "a,,b", "a,b,c,d,e,f,g,h,i"};
 	unsigned char k[8];
 	struct err e = {0};
 	size_t n = 0;
@@ -204,14 +206,16 @@ test_tables(void **state)
 {
 	(void)state;
 	for (size_t i = 0; verbs[i] != NULL; i++) {
-		const struct option_def *tables[] = {verbs[i]->options, verbs[i]->shared, global_options};
+		const struct option_def *tables[] = {
+			verbs[i]->options, verbs[i]->shared, global_options};
 		bool letters[256] = {false};
 
 		assert_non_null(verbs[i]->summary);
 		assert_non_null(verbs[i]->usage);
 		assert_non_null(verbs[i]->exec);
 		for (size_t t = 0; t < ARRAY_LEN(tables); t++)
-			for (const struct option_def *d = tables[t]; d != NULL && d->name != NULL; d++) {
+			for (const struct option_def *d = tables[t]; d != NULL && d->name != NULL;
+				d++) {
 				assert_non_null(d->help);
 				assert_false(d->letter != 0 && letters[(unsigned char)d->letter]);
 				letters[(unsigned char)d->letter] = true;

@@ -449,7 +449,8 @@ test_identity_and_shutdown(void **state)
 	rig_stop(&r);
 }
 
-/* Some callers (timeout under make) leave the C library's own signals ignored, and it hides them. */
+/* Some callers (timeout under make) leave the C library's own signals ignored, and it hides them.
+ */
 static void
 reset_hidden_signals(void)
 {

@@ -27,7 +27,8 @@ test_resolve(void **state)
 {
 	static const char *const bad[] = {"", "a", "a:1", "a:0:1.2.3.4", "a:65536:1.2.3.4",
 		":1:1.2.3.4", "a:1:", "a:1:1.2.3", "a:1:host", "a b:1:1.2.3.4", "a:1:1.2.3.4:0",
-		"a:1:1.2.3.4:x", "a:1:::1", "a:1:[::1", "a:1:[::1]x", "a:-1:1.2.3.4", "a:1:1.2.3.4:65536"};
+		"a:1:1.2.3.4:x", "a:1:::1", "a:1:[::1", "a:1:[::1]x", "a:-1:1.2.3.4",
+		"a:1:1.2.3.4:65536"};
 	struct resolve_entry r;
 	struct err e = {0};
 
@@ -43,7 +44,8 @@ test_resolve(void **state)
 		assert_int_equal(resolve_parse(bad[i], &r, &e), -EINVAL);
 }
 
-/* Every input, cut at every byte, is either the whole message or refused; nothing is read beyond. */
+/* Every input, cut at every byte, is either the whole message or refused; nothing is read beyond.
+ */
 static void
 test_role_config_cut(void **state)
 {
@@ -82,7 +84,8 @@ test_role_config_cut(void **state)
 static void
 test_control_status_cut(void **state)
 {
-	struct control_status s = {.state = CONTROL_RUNNING, .accel = xstrdup("tcg"), .boot_ms = 4321};
+	struct control_status s = {
+		.state = CONTROL_RUNNING, .accel = xstrdup("tcg"), .boot_ms = 4321};
 	CLEAN_BUF struct buf b = BUF_INIT;
 
 	(void)state;
