@@ -54,10 +54,12 @@ asan_suite() {
 }
 
 static_suite() {
-	local start=$SECONDS bad=0 scripts
-	mapfile -t scripts < <(git ls-files | xargs grep -lE '^#!.*\b(ba)?sh$' 2>/dev/null)
-	shellcheck -S warning "${scripts[@]}" || bad=1
-	count static $((1 - bad)) "$bad" $((SECONDS - start))
+	local tool start bad
+	for tool in format shell cppcheck gcc clang analyzer tidy; do
+		start=$SECONDS bad=0
+		timeout 600 tests/static/run.sh "$tool" "$build" || bad=1
+		count "static-$tool" $((1 - bad)) "$bad" $((SECONDS - start))
+	done
 }
 
 bats_file() { # NAME FILE COMMAND...: the command ends with bats' own words
