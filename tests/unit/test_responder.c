@@ -118,7 +118,7 @@ test_kinds(void **state)
 		{"github.com", ns_c_in, 64, NO_DATA, 0}, /* SVCB */
 		{"github.com", ns_c_in, ns_t_mx, NO_DATA, 0},
 		{"github.com", ns_c_in, ns_t_txt, NO_DATA, 0},
-		{"_http._tcp.deb.debian.org", ns_c_in, ns_t_srv, NO_DATA, 0},
+		{"_http._tcp.mirror.example", ns_c_in, ns_t_srv, NO_DATA, 0},
 		{"github.com", ns_c_in, ns_t_soa, NO_DATA, 0},
 		{"github.com", ns_c_in, ns_t_axfr, NO_ANSWER, 0},
 		{"github.com", ns_c_in, ns_t_ixfr, NO_ANSWER, 0},
