@@ -7,7 +7,7 @@ build='meson ninja-build pkg-config gcc libc6-dev libuv1-dev libnghttp2-dev libj
 	libseccomp-dev libnftables-dev libcap-dev'
 run='qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring uidmap e2fsprogs dpkg xz-utils zstd
 	tar git ca-certificates'
-check='libcmocka-dev bats tmux jq curl python3 git gcc clang clang-format clang-tidy
+check='libcmocka-dev bats cpio tmux jq curl python3 git gcc clang clang-format clang-tidy
 	cppcheck libclang-rt-14-dev shellcheck mandoc iproute2
 	procps psmisc util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin'
 
