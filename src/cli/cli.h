@@ -91,8 +91,8 @@ void env_from_shell(struct strv *ret); /* TERM COLORTERM LANG LC_* TZ */
 
 /* workspace.c */
 int workspace_add(struct sandbox *s, const char *word, struct err *e); /* PATH[:ro|:readonly] */
-char *workspace_real(
-	const char *word); /* its real path; NULL when it is not there. Caller frees. */
+/* Whether the word means this workspace. */
+bool workspace_is(const struct workspace *w, const char *word);
 
 /* agent.c */
 struct agent {
@@ -107,8 +107,17 @@ void agent_command(const struct agent *a, char *const *rest, size_t nrest, struc
 
 /* make.c: the parts that create and run share */
 extern const struct option_def make_options[];
-int make_sandbox(struct cli *c, const struct args *a, const char *agent_word, const char *name,
-	const char *const *paths, size_t npaths, struct ui *u, char **ret_name, struct err *e);
+struct make_request {
+	const char *agent;
+	const char *name; /* NULL: the default */
+	const char *const *paths;
+	size_t npaths;
+	const struct strv *env;
+};
+int make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, struct ui *u,
+	char **ret_name, struct err *e);
+/* The first option that counts only when a sandbox is made; NULL when none was given. */
+const char *make_option_given(const struct args *a);
 int make_started(struct cli *c, const char *name, struct ui *u, struct err *e);
 
 /* terminal.c: a session on this terminal */

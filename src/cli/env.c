@@ -8,7 +8,11 @@
 #include <base/io.h>
 #include <base/mem.h>
 
+#include <wire/session.h>
+
 #include "cli.h"
+
+#define ENV_MAX (256 * 1024)
 
 extern char **environ;
 
@@ -70,6 +74,26 @@ add_file(struct strv *env, const char *path, struct err *e)
 	return r;
 }
 
+/* The kernel's limit of one variable, and what fits into one message to the guest. */
+static int
+check_size(const struct strv *env, struct err *e)
+{
+	size_t all = 0;
+
+	for (size_t i = 0; i < env->n; i++) {
+		size_t n = strlen(env->v[i]);
+
+		all += n;
+		if (n >= SESSION_STR_MAX)
+			return usage_error(e, "the variable '%.*s' is longer than 128 KiB",
+				(int)strcspn(env->v[i], "="), env->v[i]);
+	}
+	if (all > ENV_MAX)
+		return usage_error(
+			e, "the variables are longer than 256 KiB together: put them into a file");
+	return 0;
+}
+
 int
 env_from_args(const struct args *a, struct strv *ret, struct err *e)
 {
@@ -83,7 +107,7 @@ env_from_args(const struct args *a, struct strv *ret, struct err *e)
 		r = add_file(ret, files.v[i], e);
 	for (size_t i = 0; i < words.n && r == 0; i++)
 		r = add(ret, words.v[i], "-e", e);
-	return r;
+	return r == 0 ? check_size(ret, e) : r;
 }
 
 void

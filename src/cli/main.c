@@ -23,7 +23,11 @@ find_verb(const char *word)
 static int
 fail(const struct err *e, int r)
 {
-	fprintf(stderr, "paddock: %s\n", e->msg[0] != '\0' ? e->msg : strerror(-r));
+	char shown[ERR_MSG_MAX * 4];
+
+	/* A path in it may be a guest's choice. */
+	str_escape(e->msg, strlen(e->msg), shown, sizeof(shown));
+	fprintf(stderr, "paddock: %s\n", shown[0] != '\0' ? shown : strerror(-r));
 	return r == -EINVAL ? EXIT_USAGE : EXIT_OURS;
 }
 

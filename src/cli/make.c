@@ -121,34 +121,6 @@ pick_resolve(const struct args *a, struct strv *ret, struct err *e)
 	return rc;
 }
 
-/*
- * A workspace that held Paddock's own state would hand the guest the disks of all sandboxes, and
- * with a forged disk header the host's files.
- */
-static int
-check_state_outside(const struct cli *c, const struct sandbox *s, struct err *e)
-{
-	const char *own[] = {c->paths.data, c->paths.runtime};
-
-	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
-		CLEAN_FREE char *real = realpath(own[i], NULL);
-
-		for (size_t k = 0; real != NULL && k < s->nworkspaces; k++) {
-			const char *ws = s->workspaces[k].path;
-			size_t n = strlen(ws), m = strlen(real);
-
-			if ((m >= n && strncmp(real, ws, n) == 0 && (real[n] == '/' || m == n)) ||
-				(n > m && strncmp(ws, real, m) == 0 && ws[m] == '/'))
-				return err_set(e, EINVAL,
-					"'%s' cannot be a workspace: Paddock keeps its own state "
-					"in '%s'; "
-					"name a folder below it or beside it",
-					ws, real);
-		}
-	}
-	return 0;
-}
-
 static int
 get_image(struct cli *c, const char *template, struct ui *u, struct image *ret, struct err *e)
 {
@@ -174,30 +146,39 @@ fill_folder(const char *dir, void *arg, struct err *e)
 {
 	const struct disk_job *j = arg;
 	CLEAN_FREE char *disk = xasprintf("%s/disk.qcow2", dir);
-	int r = vmm_disk_create(disk, j->base, j->bytes, e);
 
-	return r < 0 ? err_prefix(e, "disk") : 0;
+	return vmm_disk_create(disk, j->base, j->bytes, e);
+}
+
+/* What can be said at once is said before an image is looked for, or built. */
+static int
+check_new(const struct cli *c, const struct sandbox *s, struct err *e)
+{
+	CLEAN_FREE char *dir = state_sandbox_dir(&c->paths, s->name);
+	int r = sandbox_name_check(s->name, e);
+
+	if (r == 0 && access(dir, F_OK) == 0)
+		return sandbox_exists_error(s->name, e);
+	return r == 0 ? sandbox_check_workspaces(&c->paths, s, e) : r;
 }
 
 static int
-fill_record(struct cli *c, const struct args *a, const struct agent *agent, const char *name,
-	const char *const *paths, size_t npaths, struct sandbox *s, struct err *e)
+fill_record(struct cli *c, const struct args *a, const struct make_request *q, struct sandbox *s,
+	struct err *e)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < npaths && r == 0; i++)
-		r = workspace_add(s, paths[i], e);
-	if (r == 0)
-		r = check_state_outside(c, s, e);
+	for (size_t i = 0; i < q->npaths && r == 0; i++)
+		r = workspace_add(s, q->paths[i], e);
 	if (r < 0)
 		return r;
-	s->agent = xstrdup(agent->name);
-	s->name = name != NULL ? xstrdup(name)
-			       : sandbox_name_default(agent->name, s->workspaces[0].path);
+	s->agent = xstrdup(q->agent);
+	s->name = q->name != NULL ? xstrdup(q->name)
+				  : sandbox_name_default(q->agent, s->workspaces[0].path);
 	s->created = time(NULL);
-	r = sandbox_name_check(s->name, e);
-	if (r == 0)
-		r = env_from_args(a, &s->env, e);
+	for (size_t i = 0; i < q->env->n; i++)
+		strv_add(&s->env, q->env->v[i]);
+	r = check_new(c, s, e);
 	if (r == 0)
 		r = pick_cpus(a, &s->cpus, e);
 	if (r == 0)
@@ -207,36 +188,59 @@ fill_record(struct cli *c, const struct args *a, const struct agent *agent, cons
 	return r == 0 ? pick_resolve(a, &s->resolve, e) : r;
 }
 
-int
-make_sandbox(struct cli *c, const struct args *a, const char *agent_word, const char *name,
-	const char *const *paths, size_t npaths, struct ui *u, char **ret_name, struct err *e)
+/* The image stays for as long as the lock is held: template rm waits for nobody's half-made disk.
+ */
+static int
+create_on_image(struct cli *c, const struct args *a, const char *template, struct sandbox *s,
+	struct ui *u, struct err *e)
 {
-	const struct agent *agent = agent_find(agent_word);
-	struct sandbox s = {0};
+	CLEAN_CLOSE int lock = state_images_lock(&c->paths, false, e);
 	struct image img = {0};
+	int r = lock < 0 ? lock : get_image(c, template, u, &img, e);
+
+	if (r == 0)
+		r = pick_disk(a, img.disk_bytes, &s->disk_bytes, e);
+	if (r == 0) {
+		struct disk_job job = {img.disk, s->disk_bytes};
+
+		s->image = xstrdup(img.id);
+		r = sandbox_create(&c->paths, s, fill_folder, &job, e);
+	}
+	image_release(&img);
+	return r;
+}
+
+int
+make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, struct ui *u,
+	char **ret_name, struct err *e)
+{
+	const struct agent *agent = agent_find(q->agent);
+	struct sandbox s = {0};
 	char known[128];
 	int r;
 
 	agent_names(known, sizeof(known));
 	if (agent == NULL)
 		return usage_error(
-			e, "unknown agent '%s': this version brings %s", agent_word, known);
-	r = fill_record(c, a, agent, name, paths, npaths, &s, e);
+			e, "unknown agent '%s': this version brings %s", q->agent, known);
+	r = fill_record(c, a, q, &s, e);
 	if (r == 0)
-		r = get_image(c, agent->template, u, &img, e);
-	if (r == 0)
-		r = pick_disk(a, img.disk_bytes, &s.disk_bytes, e);
-	if (r == 0) {
-		struct disk_job job = {img.disk, s.disk_bytes};
-
-		s.image = xstrdup(img.id);
-		r = sandbox_create(&c->paths, &s, fill_folder, &job, e);
-	}
+		r = create_on_image(c, a, agent->template, &s, u, e);
 	if (r == 0)
 		*ret_name = TAKE_PTR(s.name);
-	image_release(&img);
 	sandbox_release(&s);
 	return r;
+}
+
+const char *
+make_option_given(const struct args *a)
+{
+	static const char *const fixed[] = {"cpus", "memory", "disk", "accel", "resolve"};
+
+	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
+		if (args_has(a, fixed[i]))
+			return fixed[i];
+	return NULL;
 }
 
 static bool notes_quiet;

@@ -41,7 +41,8 @@ raw_on(struct session *s)
 {
 	struct termios t;
 
-	if (!s->o->tty || tcgetattr(STDIN_FILENO, &s->saved) < 0)
+	/* Nobody reads the keys without -i: Ctrl-C stays the terminal's, and is passed on as a signal. */
+	if (!s->o->tty || !s->o->stdin_open || tcgetattr(STDIN_FILENO, &s->saved) < 0)
 		return;
 	t = s->saved;
 	cfmakeraw(&t);
@@ -236,7 +237,7 @@ handle_signal(struct session *s)
 		send_winsize(s);
 		return 0;
 	}
-	if (!s->o->tty && si.ssi_signo != SIGHUP) {
+	if (!s->raw && si.ssi_signo != SIGHUP) {
 		/* The program decides what it means; a second one in a row is for us. */
 		number = (uint8_t)si.ssi_signo;
 		frame_put(&s->out, SESSION_SIGNAL, &number, 1);

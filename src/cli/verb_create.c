@@ -6,18 +6,26 @@ static int
 create_exec(struct cli *c, const struct args *a, struct err *e)
 {
 	CLEAN_FREE char *made = NULL;
+	CLEAN_STRV struct strv env = {0};
 	struct ui u;
 	int r;
 
 	if (a->nwords < 2)
 		return usage_error(
 			e, "write: paddock create [OPTIONS] AGENT WORKSPACE [WORKSPACE...]");
-	r = state_paths_init(&c->paths, e);
+	struct make_request q = {.agent = a->words[0],
+		.name = args_get(a, "name"),
+		.paths = &a->words[1],
+		.npaths = a->nwords - 1,
+		.env = &env};
+
+	r = env_from_args(a, &env, e);
+	if (r == 0)
+		r = state_paths_init(&c->paths, e);
 	if (r < 0)
 		return r;
 	ui_init(&u, c);
-	r = make_sandbox(
-		c, a, a->words[0], args_get(a, "name"), &a->words[1], a->nwords - 1, &u, &made, e);
+	r = make_sandbox(c, a, &q, &u, &made, e);
 	ui_finish(&u);
 	if (r == 0)
 		r = make_started(c, made, &u, e);

@@ -12,39 +12,35 @@
 
 #define LOCK_LIMIT_MS 10000
 
-/* The supervisor that was just ended gives up its lock as it exits. */
+/* Ends whoever runs it, also one that is just being started, until the lock is ours. */
 static int
-lock_patiently(const struct cli *c, const char *name, struct err *e)
+kill_and_lock(const struct cli *c, const char *name, struct err *e)
 {
 	uint64_t deadline = deadline_in_ms(LOCK_LIMIT_MS);
-	int fd;
 
-	while ((fd = state_lock(&c->paths, name, e)) == -EWOULDBLOCK) {
+	for (;;) {
+		int r = supervisor_kill(&c->paths, name, e);
+
+		if (r == 0)
+			r = state_lock(&c->paths, name, e);
+		if (r != -EWOULDBLOCK)
+			return r;
 		if (deadline_left_ms(deadline) == 0)
 			return err_set(e, EBUSY,
-				"sandbox '%s' is being started by another command: try again",
+				"sandbox '%s' is held by a process that does not end: see ps",
 				name);
 		poll(NULL, 0, 5); /* flock(2) with a limit: there is nothing to wait on */
 	}
-	return fd;
 }
 
 /* Nothing in it is to be kept, so the machine is ended, not shut down. */
 static int
 remove_one(const struct cli *c, const char *name, struct err *e)
 {
-	CLEAN_CLOSE int lock = -1;
-	int r = supervisor_kill(&c->paths, name, e);
+	CLEAN_CLOSE int lock = kill_and_lock(c, name, e);
+	int r = lock < 0 ? lock : state_runtime_remove(&c->paths, name, e);
 
-	if (r < 0)
-		return r;
-	lock = lock_patiently(c, name, e);
-	if (lock < 0)
-		return lock;
-	r = sandbox_remove(&c->paths, name, e);
-	if (state_runtime_remove(&c->paths, name, r == 0 ? e : NULL) < 0 && r == 0)
-		r = -EIO;
-	return r;
+	return r == 0 ? sandbox_remove(&c->paths, name, e) : r;
 }
 
 static int

@@ -24,34 +24,41 @@ target_release(struct target *t)
 	free(t->agent);
 }
 
+/* What was typed must be what the sandbox has: nothing is silently left aside. */
 static int
-check_same(const struct sandbox *s, const char *agent, struct err *e)
+check_same(const struct sandbox *s, const struct args *a, const char *agent, struct err *e)
 {
+	const char *option = make_option_given(a);
+
 	if (agent != NULL && strcmp(agent, s->agent) != 0)
 		return usage_error(e,
 			"sandbox '%s' runs agent '%s', not '%s': choose another --name, or remove "
 			"it first",
 			s->name, s->agent, agent);
+	if (option != NULL)
+		return usage_error(e,
+			"--%s counts only when a sandbox is made, and '%s' exists: leave it out, "
+			"choose another --name, or remove the sandbox first",
+			option, s->name);
+	for (size_t i = 1; i < a->nwords; i++)
+		if (i > s->nworkspaces || !workspace_is(&s->workspaces[i - 1], a->words[i]))
+			return usage_error(e,
+				"sandbox '%s' was made without '%s' as workspace %zu: choose "
+				"another "
+				"--name, or remove the sandbox first",
+				s->name, a->words[i], i);
 	return 0;
 }
 
-static bool
-same_workspace(const struct sandbox *s, const char *path)
-{
-	CLEAN_FREE char *real = workspace_real(path);
-
-	return real != NULL && s->nworkspaces > 0 && strcmp(s->workspaces[0].path, real) == 0;
-}
-
 static int
-use_existing(
-	const struct cli *c, const char *name, const char *agent, struct target *t, struct err *e)
+use_existing(const struct cli *c, const struct args *a, const char *name, const char *agent,
+	struct target *t, struct err *e)
 {
 	struct sandbox s = {0};
 	int r = sandbox_load(&c->paths, name, &s, e);
 
 	if (r == 0)
-		r = check_same(&s, agent, e);
+		r = check_same(&s, a, agent, e);
 	if (r == 0) {
 		t->name = xstrdup(name);
 		t->agent = xstrdup(s.agent);
@@ -63,25 +70,25 @@ use_existing(
 
 /* The sandbox of this agent and first workspace, by whatever name. -ENOENT when there is none. */
 static int
-find_by_workspace(
-	const struct cli *c, const char *agent, const char *path, struct target *t, struct err *e)
+find_by_workspace(const struct cli *c, const struct args *a, const char *agent, const char *path,
+	struct target *t, struct err *e)
 {
 	CLEAN_STRV struct strv names = {0};
 	int r = sandbox_names(&c->paths, &names, e);
 
-	for (size_t i = 0; r == 0 && i < names.n && t->name == NULL; i++) {
+	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		struct sandbox s = {0};
+		bool found;
 
 		if (sandbox_load(&c->paths, names.v[i], &s, NULL) < 0)
 			continue;
-		if (strcmp(s.agent, agent) == 0 && same_workspace(&s, path)) {
-			t->name = xstrdup(s.name);
-			t->agent = xstrdup(s.agent);
-			t->exists = true;
-		}
+		found = strcmp(s.agent, agent) == 0 && s.nworkspaces > 0 &&
+			workspace_is(&s.workspaces[0], path);
 		sandbox_release(&s);
+		if (found)
+			return use_existing(c, a, names.v[i], agent, t, e);
 	}
-	return r < 0 ? r : t->name != NULL ? 0 : -ENOENT;
+	return r < 0 ? r : -ENOENT;
 }
 
 static int
@@ -96,7 +103,7 @@ pick_target(const struct cli *c, const struct args *a, struct target *t, struct 
 		return usage_error(
 			e, "write: paddock run AGENT [WORKSPACE...] or paddock run SANDBOX");
 	if (name != NULL) {
-		r = use_existing(c, name, word, t, e);
+		r = use_existing(c, a, name, word, t, e);
 		if (r != -ENOENT || word == NULL)
 			return r;
 	} else if (agent_find(word) == NULL) {
@@ -104,13 +111,13 @@ pick_target(const struct cli *c, const struct args *a, struct target *t, struct 
 
 		agent_names(known, sizeof(known));
 		if (sandbox_name_check(word, &none) == 0 &&
-			(r = use_existing(c, word, NULL, t, e)) != -ENOENT)
+			(r = use_existing(c, a, word, NULL, t, e)) != -ENOENT)
 			return r;
 		return usage_error(e,
 			"no agent and no sandbox is called '%s': agents are %s; see paddock ls",
 			word, known);
 	} else {
-		r = find_by_workspace(c, word, path, t, e);
+		r = find_by_workspace(c, a, word, path, t, e);
 		if (r != -ENOENT)
 			return r;
 	}
@@ -119,13 +126,18 @@ pick_target(const struct cli *c, const struct args *a, struct target *t, struct 
 }
 
 static int
-make_target(struct cli *c, const struct args *a, struct target *t, struct ui *u, struct err *e)
+make_target(struct cli *c, const struct args *a, const struct strv *env, struct target *t,
+	struct ui *u, struct err *e)
 {
 	static const char *const here[] = {"."};
 	bool named = a->nwords > 1;
+	struct make_request q = {.agent = t->agent,
+		.name = args_get(a, "name"),
+		.paths = named ? &a->words[1] : here,
+		.npaths = named ? a->nwords - 1 : 1,
+		.env = env};
 
-	return make_sandbox(c, a, t->agent, args_get(a, "name"), named ? &a->words[1] : here,
-		named ? a->nwords - 1 : 1, u, &t->name, e);
+	return make_sandbox(c, a, &q, u, &t->name, e);
 }
 
 /* Another run has made it since we looked: entered if it is the one that we would have made. */
@@ -145,7 +157,8 @@ made_meanwhile(const struct cli *c, const struct args *a, struct target *t, stru
 }
 
 static int
-run_agent(struct cli *c, const struct args *a, const struct target *t, struct err *e)
+run_agent(struct cli *c, const struct args *a, const struct strv *env, const struct target *t,
+	struct err *e)
 {
 	const struct agent *agent = agent_find(t->agent);
 	bool tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
@@ -155,37 +168,40 @@ run_agent(struct cli *c, const struct args *a, const struct target *t, struct er
 		.detach_keys = args_get(a, "detach-keys"),
 		.name = t->name,
 		.quiet = c->quiet};
-	int r = 0;
+	int r;
 
 	if (agent == NULL)
 		return err_set(e, EINVAL, "sandbox '%s' has an agent '%s' that this version lacks",
 			t->name, t->agent);
 	agent_command(agent, a->rest, a->nrest, &open.argv);
 	env_from_shell(&open.env);
-	r = env_from_args(a, &open.env, e);
-	if (r == 0)
-		r = terminal_session(c, t->name, &open, &o, e);
+	for (size_t i = 0; i < env->n; i++)
+		strv_add(&open.env, env->v[i]);
+	r = terminal_session(c, t->name, &open, &o, e);
 	session_open_release(&open);
 	return r;
 }
 
-/* What is wrong with the words is said before anything is made or started. */
+/*
+ * What is wrong with the words is said before anything is made or started. The environment is read
+ * once: --env-file may be a pipe.
+ */
 static int
-check_words(const struct args *a, struct err *e)
+check_words(const struct args *a, struct strv *env, struct err *e)
 {
 	struct terminal_options o = {.detach_keys = args_get(a, "detach-keys")};
-	CLEAN_STRV struct strv env = {0};
 	int r = terminal_options_check(&o, e);
 
-	return r == 0 ? env_from_args(a, &env, e) : r;
+	return r == 0 ? env_from_args(a, env, e) : r;
 }
 
 static int
 run_exec(struct cli *c, const struct args *a, struct err *e)
 {
+	CLEAN_STRV struct strv env = {0};
 	struct target t = {0};
 	struct ui u;
-	int r = check_words(a, e);
+	int r = check_words(a, &env, e);
 
 	ui_init(&u, c);
 	if (r == 0)
@@ -193,7 +209,7 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 	if (r == 0)
 		r = pick_target(c, a, &t, e);
 	if (r == 0 && !t.exists)
-		r = make_target(c, a, &t, &u, e);
+		r = make_target(c, a, &env, &t, &u, e);
 	if (r == -EEXIST)
 		r = made_meanwhile(c, a, &t, e);
 	ui_finish(&u);
@@ -202,7 +218,7 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 	if (r == 0 && args_has(a, "detached"))
 		printf("%s\n", t.name);
 	else if (r == 0)
-		r = run_agent(c, a, &t, e);
+		r = run_agent(c, a, &env, &t, e);
 	target_release(&t);
 	return r;
 }

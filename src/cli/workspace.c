@@ -105,13 +105,14 @@ typed_path(const char *word, bool *ret_ro)
 	return xstrndup(whole, n);
 }
 
-char *
-workspace_real(const char *word)
+bool
+workspace_is(const struct workspace *w, const char *word)
 {
 	bool ro;
 	CLEAN_FREE char *path = typed_path(word, &ro);
+	CLEAN_FREE char *real = realpath(path, NULL);
 
-	return realpath(path, NULL);
+	return strcmp(w->path, real != NULL ? real : path) == 0 && w->read_only == ro;
 }
 
 int

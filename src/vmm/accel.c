@@ -79,22 +79,21 @@ kvm_usable(const struct vmm_accel_probe *p, struct err *e)
 	CLEAN_CLOSE int fd = open(p->kvm, O_RDWR | O_CLOEXEC);
 	int code = errno;
 
+	/* First what no permission and no module can change. */
+	if (!cpu_has_virtualisation(p->cpuinfo))
+		return err_set(e, ENODEV,
+			"the CPU shows neither vmx nor svm (switch on virtualisation in the firmware, "
+			"or nested virtualisation where this is a virtual machine)");
 	if (fd < 0 && code == ENOENT)
 		return err_set(e, ENOENT,
-			"%s does not exist (load the module kvm_intel or kvm_amd, or switch on "
-			"virtualisation in the firmware)",
+			"%s does not exist (load the module: sudo modprobe kvm_intel, or kvm_amd)",
 			p->kvm);
 	if (fd < 0 && (code == EACCES || code == EPERM))
 		return err_set(e, EACCES,
 			"no permission for %s (join its group: sudo usermod -aG kvm $USER, then "
 			"log in again)",
 			p->kvm);
-	if (fd < 0)
-		return err_sys(e, code, "open '%s'", p->kvm);
-	if (!cpu_has_virtualisation(p->cpuinfo))
-		return err_set(
-			e, ENODEV, "%s is there, but the CPU shows neither vmx nor svm", p->kvm);
-	return 0;
+	return fd < 0 ? err_sys(e, code, "open '%s'", p->kvm) : 0;
 }
 
 int
@@ -119,7 +118,7 @@ vmm_accel_choose_from(const struct vmm_accel_probe *p, enum vmm_accel want, enum
 	if (want == VMM_ACCEL_KVM) {
 		if (e != NULL)
 			*e = why;
-		return err_prefix(e, "KVM cannot be used");
+		return err_prefix(e, "KVM cannot be used (--accel tcg does without /dev/kvm)");
 	}
 	*ret = VMM_ACCEL_TCG;
 	*ret_note = xasprintf("software emulation, slow and no security boundary by QEMU's own "

@@ -228,6 +228,7 @@ static const struct accel_case accel_cases[] = {
 	{true, "fpu sse", VMM_ACCEL_KVM, -ENODEV, 0, "neither vmx nor svm"},
 	/* A flag is a word, not a part of one. */
 	{true, "svm_lock xsvm vmx2", VMM_ACCEL_AUTO, 0, VMM_ACCEL_TCG, "neither vmx nor svm"},
+	{false, "fpu sse", VMM_ACCEL_AUTO, 0, VMM_ACCEL_TCG, "neither vmx nor svm"},
 	{false, "fpu vmx", VMM_ACCEL_AUTO, 0, VMM_ACCEL_TCG, "does not exist"},
 	{false, "fpu vmx", VMM_ACCEL_KVM, -ENOENT, 0, "KVM cannot be used"},
 	{true, "fpu vmx", VMM_ACCEL_TCG, 0, VMM_ACCEL_TCG, "as asked for"},
