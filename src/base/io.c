@@ -180,7 +180,8 @@ io_mkdirs(const char *path, mode_t mode, struct err *e)
 		if (c != '/' && c != '\0')
 			continue;
 		*p = '\0';
-		/* These two may be said of a folder that is there: what counts is the whole path. */
+		/* These two may be said of a folder that is there: what counts is the whole path.
+		 */
 		if (mkdir(copy, mode) < 0 && errno != EEXIST) {
 			why = errno;
 			if (why != EROFS && why != EACCES)

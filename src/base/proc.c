@@ -247,7 +247,7 @@ proc_run(char *const *argv, uint64_t timeout_ms, struct buf *out, struct err *e)
 	uint64_t deadline = deadline_in_ms(timeout_ms);
 	int o[2], s[2], r, code = 0;
 	CLEAN_CLOSE int pidfd = -1, or = -1, sr = -1;
-	pid_t pid;
+	pid_t pid = 0;
 	char tail[160];
 
 	if (pipe2(o, O_CLOEXEC) < 0)

@@ -41,7 +41,8 @@ raw_on(struct session *s)
 {
 	struct termios t;
 
-	/* Nobody reads the keys without -i: Ctrl-C stays the terminal's, and is passed on as a signal. */
+	/* Nobody reads the keys without -i: Ctrl-C stays the terminal's, and is passed on as a
+	 * signal. */
 	if (!s->o->tty || !s->o->stdin_open || tcgetattr(STDIN_FILENO, &s->saved) < 0)
 		return;
 	t = s->saved;

@@ -17,7 +17,7 @@ struct boundlog {
 
 #define BOUNDLOG_INIT                                                                              \
 	{                                                                                          \
-		NULL, -1                                                                        \
+		NULL, -1                                                                           \
 	}
 
 int boundlog_open(struct boundlog *l, char *path_take, struct err *e); /* begins empty */

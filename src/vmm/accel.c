@@ -82,7 +82,8 @@ kvm_usable(const struct vmm_accel_probe *p, struct err *e)
 	/* First what no permission and no module can change. */
 	if (!cpu_has_virtualisation(p->cpuinfo))
 		return err_set(e, ENODEV,
-			"the CPU shows neither vmx nor svm (switch on virtualisation in the firmware, "
+			"the CPU shows neither vmx nor svm (switch on virtualisation in the "
+			"firmware, "
 			"or nested virtualisation where this is a virtual machine)");
 	if (fd < 0 && code == ENOENT)
 		return err_set(e, ENOENT,

@@ -83,8 +83,8 @@ agent_gid() {
 	PD_LIMIT=30 run pd exec -i web true < "$E2E/ws/in"
 	equal "$status" 0
 	# Nor does a standard input that never ends.
-	PD_LIMIT=30 run pd exec -i web echo done < <(sleep 100)
-	equal "$output" done
+	PD_LIMIT=30 run pd exec -i web echo "done" < <(sleep 100)
+	equal "$output" "done"
 	# exec does not eat the input of the loop around it.
 	equal "$(printf 'a\nb\n' | while read -r x; do pd exec web echo "$x"; done)" $'a\nb'
 }

@@ -75,6 +75,7 @@ go() {
 	ln -sfn "$APP" "$E2E/ws/link"
 	cd "$E2E/ws"
 	local path
+	# shellcheck disable=SC2088 # the tilde is for paddock to expand
 	for path in "my app" "./my app/" "link" "link/." "$E2E/home/../ws/my app" "~/../ws/my app"; do
 		equal "$(pd run -q shell "$path" -- -c pwd)" "$APP" || { echo "$path" >&2; return 1; }
 	done

@@ -193,7 +193,8 @@ test_own_state_is_no_workspace(void **state)
 {
 	struct fixture *f = *state;
 	struct err e = {0};
-	char *below = xasprintf("%s/sandboxes/x", f->p.data), *beside = xasprintf("%s-2", f->p.data);
+	char *below = xasprintf("%s/sandboxes/x", f->p.data),
+	     *beside = xasprintf("%s-2", f->p.data);
 	const char *const bad[] = {f->root, f->p.data, f->p.runtime, below};
 
 	for (size_t i = 0; i < 4; i++) {
@@ -238,8 +239,10 @@ test_newer_version_is_refused_and_kept(void **state)
 static void
 test_damaged_records(void **state)
 {
-	static const char *const bad[] = {"", "{", "[]", "{}", "{\"version\":\"1\"}", "{\"version\":1}",
-		"{\"version\":1,\"name\":\"w\",\"agent\":\"a\",\"image\":\"../x\",\"workspaces\":[],"
+	static const char *const bad[] = {"", "{", "[]", "{}", "{\"version\":\"1\"}",
+		"{\"version\":1}",
+		"{\"version\":1,\"name\":\"w\",\"agent\":\"a\",\"image\":\"../"
+		"x\",\"workspaces\":[],"
 		"\"cpus\":1,\"memory_bytes\":1,\"disk_bytes\":1,\"accel\":\"auto\",\"env\":[],"
 		"\"resolve\":[],\"created\":1}",
 		"{\"version\":1,\"name\":\"w\",\"agent\":\"a\",\"image\":\"x\",\"workspaces\":"
@@ -419,13 +422,16 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_failed_creation_leaves_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_failed_creation_leaves_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_overs, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_newer_version_is_refused_and_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_newer_version_is_refused_and_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_records, setup, teardown),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_copied_folder_is_its_own_sandbox, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_copied_folder_is_its_own_sandbox, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_own_state_is_no_workspace, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_runtime_folders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_images_lock, setup, teardown),
