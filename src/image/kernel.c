@@ -191,7 +191,7 @@ vmlinux_extract(const char *boot_image, const char *vmlinux, struct err *e)
 	if (r < 0)
 		return r;
 	r = bzimage_payload(image.data, image.len, &k, e);
-	if (r < 0)
+	if (r < 0 || k.unpack == NULL) /* the second for clang-tidy, which cannot see the first */
 		return err_prefix(e, "'%s'", boot_image);
 	fd = open(vmlinux, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
 	if (fd < 0)
