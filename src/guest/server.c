@@ -270,7 +270,7 @@ h2_new(struct server *s)
 	nghttp2_option_set_stream_reset_rate_limit(opt, 1 << 20, 1 << 16);
 	if (nghttp2_session_server_new2(&h2, cb, s, opt) != 0 ||
 		nghttp2_submit_settings(h2, 0, settings, ARRAY_LEN(settings)) != 0 ||
-		nghttp2_session_set_local_window_size(h2, 0, 0, INT32_MAX) != 0)
+		nghttp2_session_set_local_window_size(h2, 0, 0, LINE_WINDOW_ALL) != 0)
 		abort();
 	nghttp2_option_del(opt);
 	nghttp2_session_callbacks_del(cb);

@@ -6,7 +6,7 @@
  *
  * What a hostile guest could make us hold: LINE_STREAMS_MAX times LINE_WINDOW of stream data (flow
  * control, enforced by nghttp2), one header block (64 KiB, capped by nghttp2), acknowledgements
- * (max_outbound_ack), and frames of our own that it does not read (mux_is_choked).
+ * (max_outbound_ack), and for each stream one window update and one reset that it does not read.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,9 +20,7 @@
 
 #include "mux.h"
 
-/* Frames that wait; in ordinary use a few per stream. */
-#define OUTBOUND_MAX (4 * LINE_STREAMS_MAX)
-#define ACKS_MAX     128
+#define ACKS_MAX 128
 
 struct mux {
 	nghttp2_session *h2;
@@ -47,7 +45,6 @@ read_body(nghttp2_session *h2, int32_t id, uint8_t *p, size_t max, uint32_t *fla
 	buf_consume(&s->up, n);
 	if (s->up_end && s->up.len == 0) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
-		s->up_ended = true;
 	} else if (n == 0) {
 		s->deferred = true;
 		return NGHTTP2_ERR_DEFERRED;
@@ -164,7 +161,7 @@ h2_new(struct mux *m)
 	nghttp2_option_set_max_outbound_ack(opt, ACKS_MAX);
 	if (nghttp2_session_client_new2(&h2, cb, m, opt) != 0 ||
 		nghttp2_submit_settings(h2, 0, settings, ARRAY_LEN(settings)) != 0 ||
-		nghttp2_session_set_local_window_size(h2, 0, 0, INT32_MAX) != 0)
+		nghttp2_session_set_local_window_size(h2, 0, 0, LINE_WINDOW_ALL) != 0)
 		abort();
 	nghttp2_option_del(opt);
 	nghttp2_session_callbacks_del(cb);
@@ -193,12 +190,6 @@ bool
 mux_is_up(const struct mux *m)
 {
 	return m->up;
-}
-
-bool
-mux_is_choked(const struct mux *m)
-{
-	return nghttp2_session_get_outbound_queue_size(m->h2) > OUTBOUND_MAX;
 }
 
 static int

@@ -22,7 +22,6 @@ struct mux_stream {
 	struct buf up;   /* to the guest; filled by the caller, MUX_UP_MAX at most */
 	struct buf down; /* from the guest, LINE_WINDOW at most; emptied by the caller */
 	bool up_end;     /* nothing follows what is in up */
-	bool up_ended;   /* and the guest has been told so */
 	bool deferred;   /* nghttp2 waits for mux_stream_resume */
 	bool answered;   /* the guest has accepted it */
 	bool down_end;   /* nothing follows what is in down */
@@ -39,8 +38,6 @@ int mux_feed(struct mux *m, const void *p, size_t n, struct err *e);
 int mux_pull(struct mux *m, struct buf *out, size_t limit, struct err *e);
 /* The guest has answered on the line (its SETTINGS came). */
 bool mux_is_up(const struct mux *m);
-/* So much waits to be said that nothing more should be read: a guest that only talks. */
-bool mux_is_choked(const struct mux *m);
 
 struct mux_stream *mux_stream_new(struct mux *m);
 /* Resets it where it still lives. */

@@ -1,7 +1,7 @@
 /*
  * How this works: a poll(2) loop. Every round, what to wait for follows from the state alone: the
- * line is read unless the guest has us choke on answers, written while something waits; a client's
- * socket is read while its stream's buffer has room, written while bytes from the guest wait.
+ * line is always read, and written while something waits; a client's socket is read while its
+ * stream's buffer has room, and written while bytes from the guest wait.
  *
  *   client's socket                          stream
  *   end of file (its end half-closed)        END_STREAM behind what it wrote
@@ -242,9 +242,8 @@ static void
 set_polls(struct link *l)
 {
 	l->polls[POLL_CONTROL] = (struct pollfd){.fd = l->control, .events = POLLIN};
-	l->polls[POLL_LINE] = (struct pollfd){.fd = l->line};
-	if (!mux_is_choked(l->mux))
-		l->polls[POLL_LINE].events |= POLLIN;
+	/* Always read, even while a write waits: the other end may be waiting likewise. */
+	l->polls[POLL_LINE] = (struct pollfd){.fd = l->line, .events = POLLIN};
 	if (l->out.len > 0)
 		l->polls[POLL_LINE].events |= POLLOUT;
 	l->npolls = POLL_CONNS;

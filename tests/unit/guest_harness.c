@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -376,4 +377,25 @@ sh(struct rig *r, struct peer *p, const char *script)
 
 	peer_exec(p, r, &o, "sh", "-c", script, NULL);
 	return peer_run(p);
+}
+
+static long
+cpu_ms(clockid_t clock)
+{
+	struct timespec t;
+
+	assert_int_equal(clock_gettime(clock, &t), 0);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+long
+cpu_ms_within(pid_t pid, int ms)
+{
+	clockid_t clock;
+	long before;
+
+	assert_int_equal(clock_getcpuclockid(pid, &clock), 0);
+	before = cpu_ms(clock);
+	poll(NULL, 0, ms);
+	return cpu_ms(clock) - before;
 }

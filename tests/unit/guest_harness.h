@@ -59,3 +59,6 @@ void peer_close(struct peer *p);
 
 /* exec of sh -c script, without a terminal, to its end. */
 int sh(struct rig *r, struct peer *p, const char *script);
+
+/* Milliseconds of processor time that pid uses within so many of the clock. */
+long cpu_ms_within(pid_t pid, int ms);

@@ -479,6 +479,66 @@ test_continuation_flood(void **state)
 	buf_release(&b);
 }
 
+/* What had come over the line before it broke still reaches a client that reads slowly. */
+static void
+test_flushed_after_the_line(void **state)
+{
+	static uint8_t bytes[10000];
+	struct victim v;
+	struct buf b = BUF_INIT, got = BUF_INIT;
+
+	(void)state;
+	victim_start(&v);
+	preface(&b);
+	/* More than the client's socket takes. */
+	for (int i = 0; i < 25; i++)
+		frame(&b, DATA, 0, 1, bytes, sizeof(bytes));
+	frame(&b, PING, 0, 0, "is done.", 8);
+	assert_true(say_buf(&v, &b));
+	while (v.said.len == 0 || memmem(v.said.data, v.said.len, "is done.", 8) == NULL)
+		assert_true(buf_read_fd(&v.said, v.line, 4096) > 0);
+	shutdown(v.line, SHUT_RDWR);
+	while (buf_read_fd(&got, v.client, 65536) > 0)
+		;
+	assert_int_equal(got.len, 25 * sizeof(bytes));
+	expect_down(&v);
+	buf_release(&b);
+	buf_release(&got);
+}
+
+/*
+ * A client that leaves while the guest takes none of what it wrote: the stream is reset a while
+ * later, and the wait costs no time.
+ */
+static void
+test_gone_while_blocked(void **state)
+{
+	static uint8_t bytes[150000];
+	struct victim v;
+	struct buf b = BUF_INIT;
+	uint64_t deadline = deadline_in_ms(WAIT_MS);
+
+	(void)state;
+	victim_start(&v);
+	preface(&b);
+	assert_true(say_buf(&v, &b));
+	io_write_full(v.client, bytes, sizeof(bytes), deadline_in_ms(500));
+	close(v.client);
+	v.client = -1;
+	poll(NULL, 0, 100);
+	assert_in_range(cpu_ms_within(v.pid, 500), 0, 50);
+	/* RST_STREAM of stream 1, CANCEL */
+	while (v.said.len == 0 ||
+		memmem(v.said.data, v.said.len, "\3\0\0\0\0\1\0\0\0\10", 10) == NULL) {
+		struct pollfd p = {.fd = v.line, .events = POLLIN};
+
+		assert_int_equal(poll(&p, 1, deadline_left_ms(deadline)), 1);
+		assert_true(buf_read_fd(&v.said, v.line, 65536) > 0);
+	}
+	assert_int_equal(victim_end(&v), 0);
+	buf_release(&b);
+}
+
 /* Nobody on the line: control's end is enough. A message without a descriptor is nothing. */
 static void
 test_silent_line(void **state)
@@ -506,6 +566,8 @@ main(void)
 		cmocka_unit_test(test_window_ignored),
 		cmocka_unit_test(test_floods),
 		cmocka_unit_test(test_continuation_flood),
+		cmocka_unit_test(test_flushed_after_the_line),
+		cmocka_unit_test(test_gone_while_blocked),
 		cmocka_unit_test(test_silent_line),
 	};
 

@@ -125,7 +125,7 @@ test_timer_starves_nobody(void **state)
 	assert_int_equal(write(p->pair[1], "x", 1), 1);
 	assert_int_equal(loop_run(p->loop), 0);
 	assert_string_equal(p->order, "r");
-	assert_true(p->calls < 1000);
+	assert_true(p->calls <= 2);
 	loop_io_del(io);
 }
 
@@ -150,8 +150,8 @@ test_delete_in_callback(void **state)
 
 	p->a = loop_io_add(p->loop, p->pair[0], EPOLLIN, delete_both, p);
 	p->b = loop_io_add(p->loop, p->pair[1], EPOLLIN, delete_both, p);
-	assert_int_equal(write(p->pair[0], "x", 1), 1);
-	assert_int_equal(write(p->pair[1], "x", 1), 1);
+	/* Hung up, for that is reported to whoever is still in the round's list. */
+	shutdown(p->pair[0], SHUT_RDWR);
 	assert_int_equal(loop_run(p->loop), 0);
 	assert_int_equal(p->calls, 1);
 }

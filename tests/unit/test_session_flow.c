@@ -44,6 +44,36 @@ checksum(uint32_t sum, const uint8_t *p, size_t n)
 	return sum;
 }
 
+/* More than the connection's window, each way: it is given back as it goes. */
+static void
+test_more_than_all_windows(void **state)
+{
+	enum { TOTAL = 100 << 20 };
+	static uint8_t chunk[FRAME_CHUNK];
+	struct session_open o = {0};
+	struct peer p;
+	char words[32];
+	size_t n = 0;
+
+	snprintf(words, sizeof(words), "%d", TOTAL);
+	peer_exec(&p, *state, &o, "head", "-c", words, "/dev/zero", NULL);
+	while (peer_next(&p) > 0) {
+		n += p.out.len;
+		buf_clear(&p.out);
+	}
+	assert_int_equal(p.status, 0);
+	assert_int_equal(n, TOTAL);
+	peer_close(&p);
+	o = (struct session_open){.stdin_open = true};
+	peer_exec(&p, *state, &o, "wc", "-c", NULL);
+	for (n = 0; n < TOTAL; n += sizeof(chunk))
+		peer_send(&p, SESSION_STDIN, chunk, sizeof(chunk));
+	peer_send(&p, SESSION_STDIN_EOF, NULL, 0);
+	assert_int_equal(peer_run(&p), 0);
+	assert_int_equal(atoi(buf_str(&p.out)), TOTAL);
+	peer_close(&p);
+}
+
 /* Ten MiB in and out at once through cat, both directions blocked by each other now and then. */
 static void
 test_ten_mib_both_ways(void **state)
@@ -393,6 +423,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_more_than_all_windows),
 		cmocka_unit_test(test_ten_mib_both_ways),
 		cmocka_unit_test(test_fifty_streams_and_two_stalled),
 		cmocka_unit_test(test_backpressure),

@@ -10,3 +10,5 @@
 #define LINE_PATH        "/session"
 #define LINE_STREAMS_MAX 256
 #define LINE_WINDOW      (256 * 1024)
+/* Of the connection: no more than what all streams together may have under way. */
+#define LINE_WINDOW_ALL (LINE_STREAMS_MAX * LINE_WINDOW)
