@@ -29,16 +29,24 @@ number() { # LABEL FILE: what meson says of it in its summary
 	sed -n "s/^$1: *\([0-9]*\).*/\1/p" "$2" | tail -n 1
 }
 
+# Likewise: what failed beside its neighbours is run once more, alone.
 meson_suite() { # NAME BUILD
-	local start=$SECONDS log=$work/$1.log ok bad=0 label status=0
+	local start=$SECONDS log=$work/$1.log name=$1 ok total label status=0 failing
 	timeout 1200 meson test -C "$2" --no-rebuild --print-errorlogs -t 3 >"$log" 2>&1 || status=$?
-	ok=$(number Ok "$log")
-	for label in Fail 'Unexpected Pass' Skipped Timeout; do
-		bad=$((bad + $(n=$(number "$label" "$log"); echo "${n:-0}")))
+	total=0
+	for label in Ok Fail 'Unexpected Pass' Skipped Timeout; do
+		total=$((total + $(n=$(number "$label" "$log"); echo "${n:-0}")))
 	done
-	[ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
-	[ "$bad" -eq 0 ] || cat "$log"
-	count "$1" "${ok:-0}" "$bad" $((SECONDS - start))
+	ok=$(number Ok "$log")
+	if [ "$status" -ne 0 ] && [ "$total" -gt 0 ]; then
+		cat "$log"
+		mapfile -t failing < <(sed -nE 's/^ *[0-9]+\/[0-9]+ [^ ]*:[^ ]+ \/ ([^ ]+) +(FAIL|TIMEOUT|ERROR) .*/\1/p' "$log" | sort -u)
+		timeout 1200 meson test -C "$2" --no-rebuild --print-errorlogs -t 3 --num-processes 1 \
+			"${failing[@]}" >"$log" 2>&1 && ok=$((ok + $(number Ok "$log"))) || cat "$log"
+		name="$name (try 2)"
+	fi
+	[ "$total" -gt 0 ] || { cat "$log"; total=1 ok=0; }
+	count "$name" "$ok" $((total - ok)) $((SECONDS - start))
 }
 
 asan_suite() {
@@ -62,22 +70,35 @@ static_suite() {
 	done
 }
 
-bats_file() { # NAME FILE COMMAND...: the command ends with bats' own words
-	local name=$1 file=$2 start=$SECONDS log ok bad plan status=0
-	shift 2
-	log=$work/$name.tap
-	timeout -k 30 1500 "$@" "$file" >"$log" 2>&1 || status=$?
-	ok=$(grep -c '^ok ' "$log")
-	bad=$(grep -c -e '^not ok ' -e '^ok .*# skip' "$log")
-	ok=$((ok - $(grep -c '^ok .*# skip' "$log")))
-	plan=$(sed -n 's/^1\.\.\([0-9]*\)$/\1/p' "$log" | head -n 1)
-	# A file that ends early, or whose clean-up failed, has not passed.
+# ok and bad of one TAP log; a file that ends early, or whose clean-up failed, has not passed.
+read_tap() { # LOG STATUS
+	local plan
+	ok=$(grep -c '^ok ' "$1")
+	bad=$(grep -c -e '^not ok ' -e '^ok .*# skip' "$1")
+	ok=$((ok - $(grep -c '^ok .*# skip' "$1")))
+	plan=$(sed -n 's/^1\.\.\([0-9]*\)$/\1/p' "$1" | head -n 1)
 	if [ $((ok + bad)) -lt "${plan:-1}" ]; then
 		bad=$((${plan:-1} - ok))
-	elif [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
+	elif [ "$2" -ne 0 ] && [ "$bad" -eq 0 ]; then
 		bad=1
 	fi
-	[ "$bad" -eq 0 ] || cat "$log"
+}
+
+# A file that fails is run once more: emulated machines on a shared host now and then miss a limit.
+# Its log is shown all the same, and the line says that it took two tries.
+bats_file() { # NAME FILE COMMAND...: the command ends with bats' own words
+	local name=$1 file=$2 start=$SECONDS log ok bad tries=0 status
+	shift 2
+	log=$work/$name.tap
+	while :; do
+		tries=$((tries + 1)) status=0
+		timeout -k 30 1200 "$@" "$file" >"$log" 2>&1 || status=$?
+		read_tap "$log" "$status"
+		[ "$bad" -ne 0 ] || break
+		cat "$log"
+		[ "$tries" -lt 2 ] || break
+	done
+	[ "$tries" -eq 1 ] || name="$name (try $tries)"
 	count "$name" "$ok" "$bad" $((SECONDS - start))
 }
 
@@ -105,7 +126,7 @@ e2e_as_user() {
 	grep -q "^$user:" /etc/subuid || usermod --add-subuids 400000-465535 "$user" || return 1
 	grep -q "^$user:" /etc/subgid || usermod --add-subgids 400000-465535 "$user" || return 1
 	tun_mode=$(stat -c %a /dev/net/tun) && chmod 0666 /dev/net/tun || return 1
-	mkdir "$copy" && cp "$build/paddock" "$build/paddock-guest" "$copy/" &&
+	mkdir "$copy" && cp -r "$build/paddock" "$build/paddock-guest" "$build/doc" "$copy/" &&
 		cp -r tests/e2e "$copy/e2e" && chown -R "$user:" "$copy" || return 1
 	for f in $(wanted_files user); do
 		bats_file "e2e-user-$(basename "$f" .bats)" "$copy/e2e/$(basename "$f")" \
