@@ -4,6 +4,10 @@
 
 #include <base/err.h>
 
+#undef err_set
+#undef err_sys
+#undef err_prefix
+
 __attribute__((format(printf, 3, 0))) static void
 set_va(struct err *e, int code, const char *fmt, va_list ap)
 {

@@ -158,7 +158,7 @@ op_setattr(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 	e = set_attrs(fs, &n, &r->in.setattr);
 	if (e == 0)
 		e = stat_at(n.fd, "", &st);
-	if (e < 0) {
+	if (e != 0) {
 		coherence_after(fs, i, n.fd);
 		return e;
 	}
