@@ -183,9 +183,10 @@ io_mkdirs(const char *path, mode_t mode, struct err *e)
 		/* These two may be said of a folder that is there: what counts is the whole path.
 		 */
 		if (mkdir(copy, mode) < 0 && errno != EEXIST) {
+			if (errno != EROFS && errno != EACCES)
+				return err_sys(e, errno == ENOENT ? why : errno,
+					"create folder '%s'", copy);
 			why = errno;
-			if (why != EROFS && why != EACCES)
-				return err_sys(e, why, "create folder '%s'", copy);
 		}
 		*p = c;
 		if (c == '\0')

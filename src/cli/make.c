@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
@@ -146,8 +147,15 @@ fill_folder(const char *dir, void *arg, struct err *e)
 {
 	const struct disk_job *j = arg;
 	CLEAN_FREE char *disk = xasprintf("%s/disk.qcow2", dir);
+	int r = vmm_disk_create(disk, j->base, j->bytes, e);
+	struct statvfs fs;
 
-	return vmm_disk_create(disk, j->base, j->bytes, e);
+	if (r < 0 && statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < MIB)
+		return err_set(e, ENOSPC,
+			"the file system of '%s' is full: free space, or set XDG_DATA_HOME to a "
+			"folder on another one",
+			j->base);
+	return r;
 }
 
 /* What can be said at once is said before an image is looked for, or built. */

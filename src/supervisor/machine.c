@@ -367,6 +367,15 @@ on_poll_closed(uv_handle_t *h)
 	free(h);
 }
 
+/* A process that ends with an exit code has said why. */
+static void
+fail_with_words(struct sup *s, const char *why)
+{
+	CLEAN_FREE char *words = sup_last_words(s);
+
+	sup_fail(s, "%s%s%s", why, words[0] != '\0' ? ": " : "", words);
+}
+
 static void
 on_child_end(uv_poll_t *p, int status, int events)
 {
@@ -399,6 +408,8 @@ on_child_end(uv_poll_t *p, int status, int events)
 	}
 	if (c == &s->child[CHILD_QEMU] && code == 0 && s->phase == PHASE_RUNNING)
 		sup_fail(s, "the guest powered itself off");
+	else if (code > 0 && code < 128)
+		fail_with_words(s, why);
 	else
 		sup_fail(s, "%s", why);
 }

@@ -14,16 +14,7 @@
 #define RETRY_MS     2000
 #define QMP_LIMIT_MS 1000
 
-static void
-on_retry(uv_timer_t *t)
-{
-	struct sup *s = t->data;
-	struct err e = {0};
-
-	if (s->phase == PHASE_RUNNING &&
-		qmp_command(s->qmp, "cont", NULL, deadline_in_ms(QMP_LIMIT_MS), &e) < 0)
-		log_warn("qmp: %s", e.msg);
-}
+static void on_retry(uv_timer_t *t);
 
 static void
 on_event(struct sup *s, const char *name)
@@ -38,19 +29,39 @@ on_event(struct sup *s, const char *name)
 	}
 }
 
-static void
-on_qmp(uv_poll_t *p, int status, int events)
+/* false: QEMU's end, which its pidfd tells too */
+static bool
+drain_events(struct sup *s)
 {
-	struct sup *s = p->data;
 	char name[64];
 	int r;
 
-	(void)status;
-	(void)events;
 	while ((r = qmp_event(s->qmp, name)) > 0)
 		on_event(s, name);
-	if (r < 0)
-		uv_poll_stop(p); /* QEMU's end is told by its pidfd */
+	return r == 0;
+}
+
+static void
+on_retry(uv_timer_t *t)
+{
+	struct sup *s = t->data;
+	struct err e = {0};
+
+	if (s->phase != PHASE_RUNNING)
+		return;
+	if (qmp_command(s->qmp, "cont", NULL, deadline_in_ms(QMP_LIMIT_MS), &e) < 0)
+		log_warn("qmp: %s", e.msg);
+	/* RESUME came before the answer: no byte is left to wake us for it. */
+	drain_events(s);
+}
+
+static void
+on_qmp(uv_poll_t *p, int status, int events)
+{
+	(void)status;
+	(void)events;
+	if (!drain_events(p->data))
+		uv_poll_stop(p);
 }
 
 void

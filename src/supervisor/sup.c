@@ -220,6 +220,31 @@ drain_into(uv_poll_t *p, int fd, struct boundlog *l)
 		uv_poll_stop(p);
 }
 
+/* What a process said just before it ended is still in the pipe. */
+static void
+drain_log(struct sup *s)
+{
+	char chunk[16384];
+	ssize_t n;
+
+	if (s->log_fd < 0 || io_set_nonblock(s->log_fd, true) < 0)
+		return;
+	while ((n = read(s->log_fd, chunk, sizeof(chunk))) > 0)
+		boundlog_write(&s->log, chunk, (size_t)n);
+}
+
+char *
+sup_last_words(struct sup *s)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+	const char *text;
+
+	drain_log(s);
+	boundlog_tail(&s->log, 1, &b);
+	text = strstr(buf_str(&b), "]: "); /* behind the time, the role and its pid */
+	return xstrdup(text != NULL ? text + strlen("]: ") : "");
+}
+
 static void
 on_console(uv_poll_t *p, int status, int events)
 {
@@ -353,28 +378,13 @@ start(struct sup *s, const char *name, struct err *e)
 	return 0;
 }
 
-/* What a process said just before it ended is still in the pipe. */
-static void
-drain_log(struct sup *s)
-{
-	char chunk[16384];
-	ssize_t n;
-
-	if (s->log_fd < 0 || io_set_nonblock(s->log_fd, true) < 0)
-		return;
-	while ((n = read(s->log_fd, chunk, sizeof(chunk))) > 0)
-		boundlog_write(&s->log, chunk, (size_t)n);
-}
-
-/* What the starter is told: the reason, and the last words of our processes and of the console. */
+/* What the starter is told: the reason, and the console's last words where they matter. */
 static void
 report_failure(struct sup *s)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
 
 	buf_append_str(&b, s->why[0] != '\0' ? s->why : "the sandbox was stopped while it started");
-	if (s->log_fd >= 0)
-		boundlog_tail(&s->log, TAIL_LINES, &b);
 	boundlog_tail(&s->console, TAIL_LINES, &b);
 	report(s, CONTROL_ERROR, buf_str(&b));
 }

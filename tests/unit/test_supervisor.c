@@ -120,6 +120,7 @@ test_boundlog(void **state)
 	struct err e = {0};
 	struct stat st;
 	CLEAN_FREE char *older = NULL;
+	int fd;
 
 	(void)state;
 	assert_non_null(mkdtemp(dir));
@@ -136,6 +137,13 @@ test_boundlog(void **state)
 	boundlog_write(&l, "first\r\nsecond\033[2J\r\n", 19);
 	boundlog_tail(&l, 2, &tail);
 	assert_string_equal(buf_str(&tail), "\n  | first\n  | second\\x1b[2J");
+	/* It may be our standard error: the number stays when the file turns over. */
+	fd = l.fd;
+	for (int i = 0; i < 2000; i++)
+		boundlog_write(&l, line, sizeof(line));
+	assert_int_equal(l.fd, fd);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_nlink, 1);
 	boundlog_release(&l);
 	assert_int_equal(io_remove_tree(AT_FDCWD, dir, &e), 0);
 }
