@@ -28,15 +28,18 @@ find_line(const char *text, const char *line)
 void
 textblock_replace(const char *text, const char *content, struct buf *out)
 {
-	const char *begin = find_line(text, BEGIN);
+	size_t n = strlen(text);
+	/* A last line without an end gets one, so that a marker there is a line, too. */
+	CLEAN_FREE char *lines = xasprintf("%s%s", text, n > 0 && text[n - 1] != '\n' ? "\n" : "");
+	const char *begin = find_line(lines, BEGIN);
 	const char *end = begin != NULL ? find_line(begin, END) : NULL;
-	size_t head = begin != NULL ? (size_t)(begin - text) : strlen(text);
-	bool some = content != NULL && content[0] != '\0';
 
-	buf_append(out, text, head);
-	if (some) {
-		if (head > 0 && text[head - 1] != '\n')
-			buf_append_str(out, "\n");
+	if (begin == NULL && (content == NULL || content[0] == '\0')) {
+		buf_append(out, text, n);
+		return;
+	}
+	buf_append(out, lines, begin != NULL ? (size_t)(begin - lines) : strlen(lines));
+	if (content != NULL && content[0] != '\0') {
 		buf_append_str(out, BEGIN);
 		buf_append_str(out, content);
 		if (content[strlen(content) - 1] != '\n')

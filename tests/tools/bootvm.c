@@ -6,10 +6,10 @@
  *          [-C CA.pem] [-s] [-u USER] [COMMAND [ARG]...]
  *
  * The disk is made where it does not exist. Prints the console and a time line to stderr (seconds
- * since QEMU's start); the command's output to stdout. -B: bare, ends with the console's first
- * line that says "bare init" (to compare with an empty init). -D: talkative. -s: no shutdown,
- * QEMU is killed. -F: nobody serves the workspaces. -x TEXT: more text for the kernel's command
- * line.
+ * since QEMU's start, seconds of its processor time); the command's output to stdout. -B: bare,
+ * ends with the console's first line that says "bare init" (to compare with an empty init). -D:
+ * talkative. -s: no shutdown, QEMU is killed. -F: nobody serves the workspaces. -x TEXT: more text
+ * for the kernel's command line.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -74,13 +74,34 @@ die(const char *what, const struct err *e)
 	exit(125);
 }
 
+/* What all of QEMU's threads have run so far (proc_pid_schedstat): it does not grow with others'
+ * load. */
+static uint64_t
+cpu_us(const struct vm *v)
+{
+	CLEAN_FREE char *dir = xasprintf("/proc/%d/task", (int)v->qemu);
+	CLEAN_CLOSEDIR DIR *d = opendir(dir);
+	struct dirent *de;
+	uint64_t sum = 0;
+
+	while (d != NULL && (de = readdir(d)) != NULL) {
+		CLEAN_FREE char *path = xasprintf("%s/%s/schedstat", dir, de->d_name);
+		CLEAN_BUF struct buf b = BUF_INIT;
+
+		if (de->d_name[0] != '.' && io_read_file(AT_FDCWD, path, 256, &b, NULL) == 0)
+			sum += strtoull(buf_str(&b), NULL, 10) / 1000;
+	}
+	return sum;
+}
+
 static void
 stamp(const struct vm *v, const char *what)
 {
-	uint64_t us = (clock_mono_ns() - v->start_ns) / 1000;
+	uint64_t us = (clock_mono_ns() - v->start_ns) / 1000, cpu = cpu_us(v);
 
-	fprintf(stderr, "== %3llu.%06llu %s\n", (unsigned long long)us / 1000000,
-		(unsigned long long)us % 1000000, what);
+	fprintf(stderr, "== %3llu.%03llu %3llu.%03llu %s\n", (unsigned long long)us / 1000000,
+		(unsigned long long)us / 1000 % 1000, (unsigned long long)cpu / 1000000,
+		(unsigned long long)cpu / 1000 % 1000, what);
 }
 
 static int

@@ -97,6 +97,10 @@ static const struct block_case block_cases[] = {
 	{"a\n" B "old\n" E "z\n", NULL, "a\nz\n"},
 	{"a\n" B "old\n" E, "", "a\n"},
 	{"a\n", NULL, "a\n"},
+	{"a", NULL, "a"},
+	/* A marker as the last line, cut before its end. */
+	{"a\n# paddock begin (written at every start)", "x\n", "a\n" B "x\n" E},
+	{B "old\n# paddock end", "x\n", B "x\n" E},
 	{"", NULL, ""},
 	/* The end is lost: it goes to the last line. */
 	{"a\n" B "old\nz\n", "x\n", "a\n" B "x\n" E},
