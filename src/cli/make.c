@@ -1,4 +1,5 @@
 /* What create and run share: options -> a sandbox's record -> its folder on disk -> started. */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +181,7 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
 		r = workspace_add(s, q->paths[i], e);
 	if (r < 0)
 		return r;
+	assert(s->workspaces != NULL); /* each caller has at least one path */
 	s->agent = xstrdup(q->agent);
 	s->name = q->name != NULL ? xstrdup(q->name)
 				  : sandbox_name_default(q->agent, s->workspaces[0].path);
