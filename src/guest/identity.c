@@ -88,34 +88,39 @@ fit_for_hostname(const char *s)
 static int
 set_hostname(struct guest *g, const struct identity *i, struct err *e)
 {
-	CLEAN_FREE char *line = xasprintf("%s\n", i->hostname);
-	CLEAN_FREE char *hosts = NULL;
-	int r;
-
 	(void)g;
 	if (!fit_for_hostname(i->hostname))
 		return err_set(e, EINVAL, "host name: letters, digits and '-' only");
 	if (sethostname(i->hostname, strlen(i->hostname)) < 0)
 		return err_sys(e, errno, "host name");
-	r = text_write("/etc/hostname", line, strlen(line), 0644, e);
-	if (r < 0)
-		return r;
-	hosts = xasprintf("127.0.1.1 %s\n%s host.docker.internal gateway.docker.internal\n",
-		i->hostname, i->gateway);
-	return textblock_apply("/etc/hosts", hosts, 0644, e);
+	return 0;
 }
 
 static int
 set_network(struct guest *g, const struct identity *i, struct err *e)
 {
-	CLEAN_FREE char *resolv = xasprintf("nameserver %s\n", i->gateway);
 	struct netcfg c;
 
 	if (netcfg_parse(i->address, i->gateway, &c) < 0)
 		return err_set(e, EINVAL, "network: addresses '%s', '%s'", i->address, i->gateway);
-	int r = netcfg_apply(g->devices, &c, e);
+	return netcfg_apply(g->devices, &c, e);
+}
 
-	return r < 0 ? r : text_write("/etc/resolv.conf", resolv, strlen(resolv), 0644, e);
+/* The files that name things: hostname(5), hosts(5), resolv.conf(5). */
+static int
+set_names(struct guest *g, const struct identity *i, struct err *e)
+{
+	CLEAN_FREE char *name = xasprintf("%s\n", i->hostname);
+	CLEAN_FREE char *resolv = xasprintf("nameserver %s\n", i->gateway);
+	CLEAN_FREE char *hosts =
+		xasprintf("127.0.1.1 %s\n%s host.docker.internal gateway.docker.internal\n",
+			i->hostname, i->gateway);
+	int r = text_write("/etc/resolv.conf", resolv, strlen(resolv), 0644, e);
+
+	(void)g;
+	if (r == 0)
+		r = textblock_apply("/etc/hosts", hosts, 0644, e);
+	return r == 0 ? text_write("/etc/hostname", name, strlen(name), 0644, e) : r;
 }
 
 /* "Europe/Berlin" where the image knows it; a POSIX string is left to the variable TZ. */
@@ -263,6 +268,10 @@ await_devices(struct guest *g, const struct identity *i, struct err *e)
 	return devices_loaded(g->devices, e);
 }
 
+/*
+ * Vital is what a session cannot do without. What is only written to the disk is not: a sandbox
+ * that filled it must start, so that somebody can tidy up.
+ */
 static const struct {
 	const char *name;
 	int (*apply)(struct guest *g, const struct identity *i, struct err *e);
@@ -272,6 +281,7 @@ static const struct {
 	{"entropy", add_entropy, true},
 	{"host name", set_hostname, true},
 	{"network", set_network, true},
+	{"names", set_names, false},
 	{"time zone", set_timezone, false},
 	{"certificates", set_certificates, false},
 	{"git", set_git, false},
@@ -287,7 +297,7 @@ guest_identity_apply(struct guest *g, struct identity *i, struct err *e)
 	struct step s = step_begin();
 
 	if (mkdir("/var/lib/paddock", 0755) < 0 && errno != EEXIST)
-		return err_sys(e, errno, "create '/var/lib/paddock'");
+		log_warn("create '/var/lib/paddock': %s", strerror(errno));
 	for (size_t k = 0; k < ARRAY_LEN(steps); k++) {
 		struct err why = {0};
 		int r = steps[k].apply(g, i, &why);
