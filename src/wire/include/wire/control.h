@@ -5,7 +5,7 @@
  * client sends one request, the supervisor answers with any number of CONTROL_PROGRESS, then
  * CONTROL_OK or CONTROL_ERROR.
  *   STATUS   OK carries struct control_status
- *   WAIT     OK once the machine is ready
+ *   WAIT     OK once the machine is ready; BUSY when it was stopping, at its end: start it anew
  *   SESSION  OK once the machine is ready; from then on the socket speaks the session protocol
  *   STOP     OK just before the supervisor ends; the connection closes with it
  */
@@ -23,7 +23,7 @@ enum control_frame {
 	CONTROL_ERROR = 0x82,    /* text */
 	CONTROL_PROGRESS = 0x83, /* text: a step that began */
 	CONTROL_NOTE = 0x84,     /* text: one line to show, e.g. that software emulation is used */
-	CONTROL_BUSY = 0x85,     /* on the start-up pipe only: another supervisor has the sandbox */
+	CONTROL_BUSY = 0x85,     /* start-up pipe: another supervisor has the sandbox; WAIT: see above */
 };
 
 enum control_state { CONTROL_STARTING = 1, CONTROL_RUNNING = 2, CONTROL_STOPPING = 3 };
