@@ -367,13 +367,20 @@ on_poll_closed(uv_handle_t *h)
 	free(h);
 }
 
-/* A process that ends with an exit code has said why. */
+/*
+ * A process that ends with an exit code has said why. Roles do so when their cable ends, too, which
+ * is mostly QEMU's end.
+ */
 static void
-fail_with_words(struct sup *s, const char *why)
+fail_with_words(struct sup *s, const struct child *c, const char *why)
 {
 	CLEAN_FREE char *words = sup_last_words(s);
+	const char *colon = words[0] != '\0' ? ": " : "";
 
-	sup_fail(s, "%s%s%s", why, words[0] != '\0' ? ": " : "", words);
+	if (c == &s->child[CHILD_QEMU])
+		sup_fail(s, "%s%s%s", why, colon, words);
+	else
+		sup_lost(s, "%s%s%s", why, colon, words);
 }
 
 static void
@@ -406,10 +413,11 @@ on_child_end(uv_poll_t *p, int status, int events)
 		restart_net(s, c, why);
 		return;
 	}
-	if (c == &s->child[CHILD_QEMU] && code == 0 && s->phase == PHASE_RUNNING)
-		sup_fail(s, "the guest powered itself off");
-	else if (code > 0 && code < 128)
-		fail_with_words(s, why);
+	if (c == &s->child[CHILD_QEMU] && code == 0)
+		sup_fail(s, "the guest powered itself off%s",
+			s->phase == PHASE_STARTING ? " while it started" : "");
+	else if (code < 128)
+		fail_with_words(s, c, why);
 	else
 		sup_fail(s, "%s", why);
 }

@@ -33,6 +33,7 @@
 #define IDENTITY_LIMIT_MS 60000
 #define SHUTDOWN_LIMIT_MS 30000
 #define QUIT_LIMIT_MS     3000
+#define LOST_GRACE_MS     1000
 #define TAIL_LINES        5
 
 static void
@@ -89,6 +90,28 @@ sup_fail(struct sup *s, const char *fmt, ...)
 	s->phase = PHASE_STOPPING;
 	sup_machine_kill(s);
 	maybe_done(s);
+}
+
+static void
+on_lost_timer(uv_timer_t *t)
+{
+	struct sup *s = t->data;
+
+	sup_fail(s, "%s", s->lost);
+}
+
+void
+sup_lost(struct sup *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->phase >= PHASE_STOPPING || s->lost[0] != '\0')
+		return;
+	va_start(ap, fmt);
+	vsnprintf(s->lost, sizeof(s->lost), fmt, ap);
+	va_end(ap);
+	log_debug("%s: is it the machine's end?", s->lost);
+	uv_timer_start(&s->lost_timer, on_lost_timer, LOST_GRACE_MS, 0);
 }
 
 static void
@@ -194,8 +217,8 @@ on_link(uv_poll_t *p, int status, int events)
 		uv_poll_stop(p); /* the link role's end is told by its pidfd */
 		return;
 	}
-	if (msg == LINK_DOWN && s->phase < PHASE_STOPPING) {
-		sup_fail(s, "the line to the guest broke");
+	if (msg == LINK_DOWN) {
+		sup_lost(s, "the line to the guest broke");
 		return;
 	}
 	if (msg != LINK_UP || s->phase != PHASE_STARTING || s->guest_up)
@@ -412,9 +435,11 @@ init(struct sup *s)
 	uv_loop_init(&s->loop);
 	uv_timer_init(&s->loop, &s->boot_timer);
 	uv_timer_init(&s->loop, &s->stop_timer);
+	uv_timer_init(&s->loop, &s->lost_timer);
 	uv_signal_init(&s->loop, &s->sigterm);
 	uv_signal_init(&s->loop, &s->sigint);
-	s->boot_timer.data = s->stop_timer.data = s->sigterm.data = s->sigint.data = s;
+	s->boot_timer.data = s->stop_timer.data = s->lost_timer.data = s;
+	s->sigterm.data = s->sigint.data = s;
 	uv_signal_start(&s->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&s->sigint, on_signal, SIGINT);
 }

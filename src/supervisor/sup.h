@@ -49,7 +49,7 @@ struct sup {
 	struct child child[CHILD_COUNT];
 	struct boundlog console, log;
 	uv_poll_t listen_poll, console_poll, log_poll, link_poll, qmp_poll;
-	uv_timer_t boot_timer, stop_timer, paused_timer;
+	uv_timer_t boot_timer, stop_timer, paused_timer, lost_timer;
 	uv_signal_t sigterm, sigint;
 	int console_fd, log_fd; /* read ends */
 	int log_writer;         /* what children get as stderr */
@@ -60,15 +60,18 @@ struct sup {
 	struct client *clients;
 	struct guest_call *calls;
 	char *note;
-	char why[1024]; /* why it stops: a sentence; empty for a plain stop */
+	char lost[1024]; /* a cable or its role ended: why it stops unless QEMU ends as well */
+	char why[1024];  /* why it stops: a sentence; empty for a plain stop */
 };
 
 /* sup.c */
 void sup_fail(struct sup *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* As sup_fail, but the machine's end, which mostly is behind it, may still be told in its place. */
+void sup_lost(struct sup *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sup_stop(struct sup *s); /* orderly: asks the guest, then by force */
 void sup_progress(struct sup *s, const char *what);
 void sup_ready(struct sup *s);
-char *sup_last_words(struct sup *s);  /* of our processes, in their log; caller frees */
+char *sup_last_words(struct sup *s); /* of our processes, in their log; caller frees */
 void sup_child_ended(struct sup *s); /* while stopping: was it the last? */
 
 /* paused.c: a host whose disk is full */
