@@ -23,7 +23,8 @@ enum control_frame {
 	CONTROL_ERROR = 0x82,    /* text */
 	CONTROL_PROGRESS = 0x83, /* text: a step that began */
 	CONTROL_NOTE = 0x84,     /* text: one line to show, e.g. that software emulation is used */
-	CONTROL_BUSY = 0x85,     /* start-up pipe: another supervisor has the sandbox; WAIT: see above */
+	CONTROL_BUSY =
+		0x85, /* start-up pipe: another supervisor has the sandbox; WAIT: see above */
 };
 
 enum control_state { CONTROL_STARTING = 1, CONTROL_RUNNING = 2, CONTROL_STOPPING = 3 };
