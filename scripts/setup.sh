@@ -8,7 +8,7 @@ build='meson ninja-build pkg-config gcc libc6-dev libuv1-dev libnghttp2-dev libj
 run='qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring uidmap e2fsprogs dpkg xz-utils zstd
 	tar git ca-certificates'
 check='libcmocka-dev bats cpio tmux jq curl python3 git gcc clang clang-format clang-tidy
-	cppcheck libclang-rt-14-dev shellcheck mandoc iproute2
+	cppcheck shellcheck mandoc bsdextrautils iproute2
 	procps psmisc util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin'
 
 case ${1:-build} in
@@ -20,11 +20,6 @@ check) packages="$build $run $check" ;;
 	exit 2
 	;;
 esac
-
-# The sanitizers' runtime carries its compiler's version in its name.
-if ! apt-cache show libclang-rt-14-dev >/dev/null 2>&1; then
-	packages=$(printf '%s' "$packages" | sed 's/ libclang-rt-14-dev//')
-fi
 
 missing=
 for p in $packages; do
