@@ -33,7 +33,6 @@ struct loop_io {
 
 struct loop_timer {
 	uint64_t at_ms;
-	uint64_t round; /* of its making: it never fires in the same one */
 	void (*cb)(void *arg);
 	void *arg;
 	struct loop_timer *next, **pprev;
@@ -50,7 +49,6 @@ struct loop {
 	int epoll_fd, signal_fd;
 	sigset_t old_mask;
 	bool stop;
-	uint64_t round;
 	struct loop_io *ios, *dead;
 	struct loop_timer *timers; /* by at_ms, then by age */
 	struct child *children;
@@ -215,8 +213,7 @@ loop_timer_add(struct loop *l, uint64_t after_ms, void (*cb)(void *arg), void *a
 	struct loop_timer *t = xcalloc(1, sizeof(*t));
 	struct loop_timer **p = &l->timers;
 
-	*t = (struct loop_timer){
-		.at_ms = clock_mono_ms() + after_ms, .round = l->round, .cb = cb, .arg = arg};
+	*t = (struct loop_timer){.at_ms = clock_mono_ms() + after_ms, .cb = cb, .arg = arg};
 	while (*p != NULL && (*p)->at_ms <= t->at_ms)
 		p = &(*p)->next;
 	t->next = *p;
@@ -259,8 +256,7 @@ run_timers(struct loop *l)
 {
 	uint64_t now = clock_mono_ms();
 
-	while (!l->stop && l->timers != NULL && l->timers->at_ms <= now &&
-		l->timers->round != l->round) {
+	while (!l->stop && l->timers != NULL && l->timers->at_ms <= now) {
 		struct loop_timer *t = l->timers;
 		void (*cb)(void *) = t->cb;
 		void *arg = t->arg;
@@ -292,7 +288,6 @@ loop_run(struct loop *l)
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		l->round++;
 		for (int i = 0; i < n && !l->stop; i++) {
 			struct loop_io *io = ev[i].data.ptr;
 

@@ -100,6 +100,25 @@ test_not_started(void **state)
 	}
 }
 
+/* A file of that name in PATH that may not be executed is not the same as none. */
+static void
+test_not_executable_in_path(void **state)
+{
+	struct session_open o = {0};
+	struct peer p;
+
+	strv_add(&o.env, "PATH=/no/such/folder:/etc:/usr");
+	peer_exec(&p, *state, &o, "passwd", NULL);
+	assert_int_equal(peer_run(&p), 126);
+	assert_non_null(strstr(p.text, "Permission denied"));
+	peer_close(&p);
+	o = (struct session_open){0};
+	strv_add(&o.env, "PATH=/etc:/usr/bin:/bin");
+	peer_exec(&p, *state, &o, "true", NULL);
+	assert_int_equal(peer_run(&p), 0);
+	peer_close(&p);
+}
+
 static void
 test_out_and_err(void **state)
 {
@@ -466,6 +485,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exit_codes),
 		cmocka_unit_test(test_not_started),
+		cmocka_unit_test(test_not_executable_in_path),
 		cmocka_unit_test(test_out_and_err),
 		cmocka_unit_test(test_what_the_program_gets),
 		cmocka_unit_test(test_other_user),
