@@ -34,6 +34,21 @@ add_prefix(struct vmm_host *h, struct err *e)
 	return 0;
 }
 
+/* QEMU looks in PREFIX/share/qemu, and where its build was told to. */
+static int
+check_firmware(const char *qemu, struct err *e)
+{
+	CLEAN_FREE char *dir = xstrdup(qemu);
+	CLEAN_FREE char *beside = xasprintf("%s/share/qemu/" VMM_FIRMWARE, dirname(dirname(dir)));
+
+	if (access(beside, R_OK) == 0 || access("/usr/share/qemu/" VMM_FIRMWARE, R_OK) == 0)
+		return 0;
+	return err_set(e, ENOENT,
+		"QEMU's firmware " VMM_FIRMWARE " was not found at '%s' (install it: sudo apt-get "
+		"install qemu-system-data)",
+		beside);
+}
+
 int
 vmm_host_find(struct vmm_host *ret, struct err *e)
 {
@@ -52,6 +67,8 @@ vmm_host_find(struct vmm_host *ret, struct err *e)
 		if (access(usual_folders[i], F_OK) == 0)
 			strv_add(&h.folders, usual_folders[i]);
 	r = add_prefix(&h, e);
+	if (r == 0)
+		r = check_firmware(h.qemu, e);
 	if (r < 0) {
 		vmm_host_release(&h);
 		return r;

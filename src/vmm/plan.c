@@ -132,6 +132,11 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 	add(a, "-M",
 		"microvm,acpi=on,rtc=on,pit=on,pic=on,pcie=off,usb=off,isa-serial=on,"
 		"x-option-roms=off,graphics=off");
+	/*
+	 * Named, because the default differs: Debian 13's is SeaBIOS, which speaks on the console
+	 * and cannot start a kernel without option ROMs. qboot (a part of QEMU) does just that.
+	 */
+	add(a, "-bios", VMM_FIRMWARE);
 	if (m->accel == VMM_ACCEL_KVM) {
 		add(a, "-accel", "kvm");
 		add(a, "-cpu", "host");

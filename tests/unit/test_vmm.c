@@ -40,7 +40,7 @@ good_machine(void)
 #define HEAD                                                                                       \
 	"qemu\n-nodefaults\n-no-user-config\n-name\npaddock\n-M\n"                                 \
 	"microvm,acpi=on,rtc=on,pit=on,pic=on,pcie=off,usb=off,isa-serial=on,x-option-roms=off,"   \
-	"graphics=off\n"
+	"graphics=off\n-bios\nqboot.rom\n"
 
 #define MIDDLE                                                                                     \
 	"-display\nnone\n-parallel\nnone\n-sandbox\n"                                              \
@@ -370,6 +370,37 @@ host_found(void **state)
 	assert_null(h.qemu);
 }
 
+/* A QEMU of one's own: its prefix is shown to it as well; a symlink to it is followed. */
+static void
+host_own_build(void **state)
+{
+	char dir[] = "/tmp/paddock-test-host-XXXXXX";
+	CLEAN_FREE char *old = xstrdup(getenv("PATH")), *bin = NULL, *qemu = NULL, *links = NULL;
+	struct vmm_host h = {0};
+	struct err e = {0};
+	int r;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	bin = xasprintf("%s/own/bin", dir);
+	qemu = xasprintf("%s/qemu-real", bin);
+	links = xasprintf("%s/qemu-system-x86_64", dir);
+	assert_int_equal(io_mkdirs(bin, 0755, &e), 0);
+	put_file(qemu, "");
+	chmod(qemu, 0755);
+	assert_int_equal(symlink(qemu, links), 0);
+	setenv("PATH", dir, 1);
+	r = vmm_host_find(&h, &e);
+	setenv("PATH", old, 1);
+	if (r < 0)
+		fail_msg("%s", e.msg);
+	assert_string_equal(h.qemu, qemu);
+	*strrchr(bin, '/') = '\0';
+	assert_string_equal(h.folders.v[h.folders.n - 1], bin);
+	vmm_host_release(&h);
+	io_remove_tree(AT_FDCWD, dir, &e);
+}
+
 int
 main(void)
 {
@@ -384,6 +415,7 @@ main(void)
 		cmocka_unit_test(tsc_rate),
 		cmocka_unit_test(disk_overlay),
 		cmocka_unit_test(host_found),
+		cmocka_unit_test(host_own_build),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

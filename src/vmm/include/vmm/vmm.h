@@ -19,6 +19,9 @@ enum vmm_accel { VMM_ACCEL_AUTO, VMM_ACCEL_KVM, VMM_ACCEL_TCG };
 #define VMM_PATH_BASE      "/vm/base" /* the template's disk: raw, read-only */
 #define VMM_PATH_DISK      "/vm/disk" /* the overlay: qcow2 */
 
+/* Found by QEMU in its own data folder. */
+#define VMM_FIRMWARE "qboot.rom"
+
 /* What a machine may have. */
 #define VMM_CPUS_MAX   64
 #define VMM_MEMORY_MIN (256ull << 20)
