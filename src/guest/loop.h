@@ -26,7 +26,8 @@ struct loop_io *loop_io_add(
 int loop_io_set(struct loop_io *io, uint32_t events); /* 0 or -errno */
 void loop_io_del(struct loop_io *io);                 /* safe inside any callback; NULL is fine */
 
-/* Fires once and is gone before cb is called: forget the pointer there. 0 ms: from the loop, soon. */
+/* Fires once and is gone before cb is called: forget the pointer there. 0 ms: from the loop, soon.
+ */
 struct loop_timer *loop_timer_add(
 	struct loop *l, uint64_t after_ms, void (*cb)(void *arg), void *arg);
 void loop_timer_del(struct loop_timer *t); /* NULL is fine */
