@@ -153,9 +153,9 @@ fill_folder(const char *dir, void *arg, struct err *e)
 
 	if (r < 0 && statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < MIB)
 		return err_set(e, ENOSPC,
-			"the file system of '%s' is full: free space, or set XDG_DATA_HOME to a "
+			"the file system of '%.*s' is full: free space, or set XDG_DATA_HOME to a "
 			"folder on another one",
-			j->base);
+			(int)(strrchr(dir, '/') - dir), dir);
 	return r;
 }
 

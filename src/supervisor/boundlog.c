@@ -12,6 +12,9 @@
 
 #include "boundlog.h"
 
+/* More than a kernel's whole farewell. */
+#define FIND_BYTES 16384
+
 static int
 reopen(struct boundlog *l)
 {
@@ -68,20 +71,47 @@ boundlog_write(struct boundlog *l, const void *p, size_t n)
 		return;
 }
 
+/* The log's last bytes; 0 for an empty one. */
+static size_t
+read_end(const struct boundlog *l, char *out, size_t size)
+{
+	off_t end = l->fd >= 0 ? lseek(l->fd, 0, SEEK_END) : 0;
+	ssize_t n = 0;
+
+	if (end > 0)
+		n = pread(l->fd, out, size, end > (off_t)size ? end - (off_t)size : 0);
+	return n > 0 ? (size_t)n : 0;
+}
+
+bool
+boundlog_find(const struct boundlog *l, const char *text, char *out, size_t size)
+{
+	char raw[FIND_BYTES + 1];
+	size_t n = read_end(l, raw, FIND_BYTES);
+	const char *at = raw, *found = NULL;
+
+	for (size_t i = 0; i < n; i++) /* for strstr(3): a console may say anything */
+		if (raw[i] == '\0')
+			raw[i] = ' ';
+	raw[n] = '\0';
+	while ((at = strstr(at, text)) != NULL)
+		found = at += strlen(text);
+	if (found == NULL)
+		return false;
+	str_escape(found, strcspn(found, "\r\n"), out, size);
+	return true;
+}
+
 void
 boundlog_tail(const struct boundlog *l, unsigned lines, struct buf *out)
 {
 	char raw[8192], line[512];
-	ssize_t n;
+	size_t n = read_end(l, raw, sizeof(raw));
 	char *at;
-	off_t end = l->fd >= 0 ? lseek(l->fd, 0, SEEK_END) : 0;
 
-	if (end <= 0)
-		return;
-	n = pread(l->fd, raw, sizeof(raw), end > (off_t)sizeof(raw) ? end - (off_t)sizeof(raw) : 0);
 	while (n > 0 && (raw[n - 1] == '\n' || raw[n - 1] == '\r'))
 		n--;
-	if (n <= 0)
+	if (n == 0)
 		return;
 	for (at = raw + n; at > raw; at--)
 		if (at[-1] == '\n' && lines-- == 1)

@@ -414,8 +414,7 @@ on_child_end(uv_poll_t *p, int status, int events)
 		return;
 	}
 	if (c == &s->child[CHILD_QEMU] && code == 0)
-		sup_fail(s, "the guest powered itself off%s",
-			s->phase == PHASE_STARTING ? " while it started" : "");
+		sup_powered_off(s);
 	else if (code < 128)
 		fail_with_words(s, c, why);
 	else

@@ -243,17 +243,31 @@ drain_into(uv_poll_t *p, int fd, struct boundlog *l)
 		uv_poll_stop(p);
 }
 
-/* What a process said just before it ended is still in the pipe. */
+/* What was said just before the end is still in the pipe. */
 static void
-drain_log(struct sup *s)
+drain_all(int fd, struct boundlog *l)
 {
 	char chunk[16384];
 	ssize_t n;
 
-	if (s->log_fd < 0 || io_set_nonblock(s->log_fd, true) < 0)
+	if (fd < 0 || io_set_nonblock(fd, true) < 0)
 		return;
-	while ((n = read(s->log_fd, chunk, sizeof(chunk))) > 0)
-		boundlog_write(&s->log, chunk, (size_t)n);
+	while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+		boundlog_write(l, chunk, (size_t)n);
+}
+
+/* After a panic the machine would start again, which QEMU takes for its end. */
+void
+sup_powered_off(struct sup *s)
+{
+	const char *when = s->phase == PHASE_STARTING ? " while it started" : "";
+	char panic[200];
+
+	drain_all(s->console_fd, &s->console);
+	if (boundlog_find(&s->console, "Kernel panic - not syncing: ", panic, sizeof(panic)))
+		sup_fail(s, "the guest's kernel panicked%s: %s", when, panic);
+	else
+		sup_fail(s, "the guest powered itself off%s", when);
 }
 
 char *
@@ -262,7 +276,7 @@ sup_last_words(struct sup *s)
 	CLEAN_BUF struct buf b = BUF_INIT;
 	const char *text;
 
-	drain_log(s);
+	drain_all(s->log_fd, &s->log);
 	boundlog_tail(&s->log, 1, &b);
 	text = strstr(buf_str(&b), "]: "); /* behind the time, the role and its pid */
 	return xstrdup(text != NULL ? text + strlen("]: ") : "");
@@ -419,7 +433,7 @@ finish(struct sup *s, const char *name, bool was_ready)
 	bool failed = s->why[0] != '\0';
 
 	sup_guest_calls_drop(s);
-	drain_log(s);
+	drain_all(s->log_fd, &s->log);
 	if (s->sandbox.name != NULL)
 		state_set_last_stop(&s->paths, name, failed ? s->why : "stopped");
 	if (s->lock_fd >= 0 && state_runtime_remove(&s->paths, name, &e) < 0)

@@ -71,6 +71,7 @@ void sup_lost(struct sup *s, const char *fmt, ...) __attribute__((format(printf,
 void sup_stop(struct sup *s); /* orderly: asks the guest, then by force */
 void sup_progress(struct sup *s, const char *what);
 void sup_ready(struct sup *s);
+void sup_powered_off(struct sup *s); /* fails with what the console says of it */
 char *sup_last_words(struct sup *s); /* of our processes, in their log; caller frees */
 void sup_child_ended(struct sup *s); /* while stopping: was it the last? */
 

@@ -114,7 +114,7 @@ test_control_status_cut(void **state)
 static void
 test_boundlog(void **state)
 {
-	char dir[] = "/tmp/paddock-log-XXXXXX", line[1000];
+	char dir[] = "/tmp/paddock-log-XXXXXX", line[1000], found[64];
 	struct boundlog l = BOUNDLOG_INIT;
 	CLEAN_BUF struct buf tail = BUF_INIT;
 	struct err e = {0};
@@ -137,6 +137,14 @@ test_boundlog(void **state)
 	boundlog_write(&l, "first\r\nsecond\033[2J\r\n", 19);
 	boundlog_tail(&l, 2, &tail);
 	assert_string_equal(buf_str(&tail), "\n  | first\n  | second\\x1b[2J");
+	/* The last one counts, to the end of its line, escaped; what lies far back does not. */
+	boundlog_write(&l, "panic: one\r\npanic: two\033\r\nend\0\r\n", 32);
+	assert_true(boundlog_find(&l, "panic: ", found, sizeof(found)));
+	assert_string_equal(found, "two\\x1b");
+	assert_false(boundlog_find(&l, "nowhere", found, sizeof(found)));
+	for (int i = 0; i < 20; i++)
+		boundlog_write(&l, line, sizeof(line));
+	assert_false(boundlog_find(&l, "panic: ", found, sizeof(found)));
 	/* It may be our standard error: the number stays when the file turns over. */
 	fd = l.fd;
 	for (int i = 0; i < 2000; i++)
