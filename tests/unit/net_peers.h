@@ -99,7 +99,14 @@ peer_reset(int fd)
 static inline ssize_t
 peer_recv(int fd, void *p, size_t n, int flags)
 {
-	return TEMP_FAILURE_RETRY(recv(fd, p, n, flags));
+	size_t got = 0;
+	ssize_t r;
+
+	do {
+		r = TEMP_FAILURE_RETRY(recv(fd, (char *)p + got, n - got, flags));
+		got += r > 0 ? (size_t)r : 0;
+	} while (r > 0 && got < n && (flags & MSG_WAITALL) != 0);
+	return r < 0 ? r : (ssize_t)got;
 }
 
 static inline void

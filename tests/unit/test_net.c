@@ -177,7 +177,7 @@ guest_resolve(struct rig *g, const char *name)
 
 	do
 		assert_int_equal(send(fd, query, (size_t)n, 0), n);
-	while (poll(&p, 1, 1000) == 0 && ++tries < PEER_LIMIT_S);
+	while (TEMP_FAILURE_RETRY(poll(&p, 1, 1000)) == 0 && ++tries < PEER_LIMIT_S);
 	got = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
 	assert_true(got > 0);
 	assert_memory_equal(answer, query, 2);
@@ -557,20 +557,20 @@ test_dns_over_tcp(void **state)
 	for (size_t i = 0; i < n; i++)
 		assert_int_equal(send(guest, query + i, 1, 0), 1);
 	want = n + 16;
-	assert_int_equal(recv(guest, answers, want, MSG_WAITALL), want);
+	assert_int_equal(peer_recv(guest, answers, want, MSG_WAITALL), want);
 	assert_int_equal(answers[0] << 8 | answers[1], want - 2);
 	assert_int_equal(parse_answer(answers + 2, want - 2), addr);
 	/* Several at once, then no more: all are answered, then the end. */
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(send(guest, query, n, 0), n);
 	shutdown(guest, SHUT_WR);
-	assert_int_equal(recv(guest, answers, 3 * want, MSG_WAITALL), 3 * want);
+	assert_int_equal(peer_recv(guest, answers, 3 * want, MSG_WAITALL), 3 * want);
 	peer_expect_end(guest);
 	close(guest);
 	/* Junk is an error or nothing, and hurts nobody. */
 	guest = guest_connect(&g, NET_GATEWAY, 53);
 	assert_int_equal(send(guest, "\0\3abc\0\0\0\14aaaaaaaaaaaa", 21, 0), 21);
-	assert_int_equal(recv(guest, answers, 2, MSG_WAITALL), 2);
+	assert_int_equal(peer_recv(guest, answers, 2, MSG_WAITALL), 2);
 	assert_int_equal(answers[0] << 8 | answers[1], 12);
 	peer_reset(guest);
 	guest = guest_connect(&g, NET_GATEWAY, 53);
@@ -614,7 +614,7 @@ test_dns_tcp_slow_reader(void **state)
 	n = (size_t)q + 2;
 	guest = guest_connect(&g, NET_GATEWAY, 53);
 	p.fd = guest;
-	while (poll(&p, 1, 300) == 1) {
+	while (TEMP_FAILURE_RETRY(poll(&p, 1, 300)) == 1) {
 		ssize_t w = send(guest, query + sent % n, n - sent % n, MSG_DONTWAIT);
 
 		if (w > 0)
@@ -623,7 +623,7 @@ test_dns_tcp_slow_reader(void **state)
 	}
 	/* No data: an answer is as long as its question. */
 	for (; got < sent / n; got++) {
-		assert_int_equal(recv(guest, answer, n, MSG_WAITALL), n);
+		assert_int_equal(peer_recv(guest, answer, n, MSG_WAITALL), n);
 		assert_int_equal(answer[1], n - 2);
 		if (sent % n != 0) {
 			ssize_t w = send(guest, query + sent % n, n - sent % n, MSG_DONTWAIT);
@@ -687,7 +687,7 @@ test_many_at_once(void **state)
 	for (int i = 0; i < MANY; i++) {
 		char got[11] = "";
 
-		assert_int_equal(recv(served[i], got, 10, MSG_WAITALL), 10);
+		assert_int_equal(peer_recv(served[i], got, 10, MSG_WAITALL), 10);
 		peer_send(served[i], got);
 	}
 	for (int i = 0; i < MANY; i++) {
