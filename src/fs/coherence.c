@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include <base/clock.h>
+#include <base/log.h>
 
 #include "server.h"
 
@@ -36,6 +37,7 @@ note_inval_inode(struct fs *fs, uint64_t id, int64_t off)
 {
 	struct fuse_notify_inval_inode_out n = {.ino = id, .off = off};
 
+	log_debug("note: inode %llu from %lld", (unsigned long long)id, (long long)off);
 	note_head(fs, FUSE_NOTIFY_INVAL_INODE, sizeof(n));
 	buf_append(&fs->notes, &n, sizeof(n));
 }
@@ -46,9 +48,23 @@ note_inval_entry(struct fs *fs, uint64_t dir, const char *name)
 	size_t len = strlen(name);
 	struct fuse_notify_inval_entry_out n = {.parent = dir, .namelen = (uint32_t)len};
 
+	log_debug("note: entry %llu '%s'", (unsigned long long)dir, name);
 	note_head(fs, FUSE_NOTIFY_INVAL_ENTRY, sizeof(n) + len + 1);
 	buf_append(&fs->notes, &n, sizeof(n));
 	buf_append(&fs->notes, name, len + 1);
+}
+
+/*
+ * A folder's cached listing. Whoever is reading it has the reply but may not have put it into the
+ * cache yet, and would do so after the pages were dropped. Invalidating an entry, even one that
+ * cannot be, takes the folder's lock and so waits for that reader.
+ */
+static void
+note_inval_listing(struct fs *fs, struct inode *dir)
+{
+	note_inval_entry(fs, dir->id, ".");
+	note_inval_inode(fs, dir->id, 0);
+	dir->known.valid = false;
 }
 
 static void
@@ -76,6 +92,12 @@ same(const struct known *k, const struct statx *st)
 	       k->ctime_ns == st->stx_ctime.tv_nsec;
 }
 
+bool
+coherence_same_data(const struct inode *i, const struct statx *st)
+{
+	return same_data(&i->known, st);
+}
+
 static void
 remember(struct inode *i, const struct statx *st, bool own)
 {
@@ -89,6 +111,7 @@ remember(struct inode *i, const struct statx *st, bool own)
 		.valid = true,
 		.own = own,
 	};
+	i->linked |= i->key.type == S_IFREG && st->stx_nlink > 1;
 }
 
 static bool
@@ -110,19 +133,25 @@ coherence_tell(struct fs *fs, struct inode *i, const struct statx *st)
 {
 	if (i->known.valid && same(&i->known, st))
 		return;
-	if (i->known.valid && i->key.type == S_IFREG && !same_data(&i->known, st))
+	/* Of a symlink too: another one may have got its number, within one tick of the clock. A
+	 * folder's listing the guest compares with the time itself. */
+	if (i->known.valid && i->key.type != S_IFDIR && !same_data(&i->known, st))
 		note_inval_inode(fs, i->id, 0);
 	remember(i, st, false);
 }
 
-/* The guest made a change that leaves the content as it was: only the change time is its own. */
 void
-coherence_own_meta(struct fs *fs, struct inode *i, const struct statx *st)
+coherence_see(struct fs *fs, struct inode *i, const struct statx *st)
 {
-	if (i->known.valid && !same_data(&i->known, st))
-		coherence_tell(fs, i, st);
-	else
-		coherence_own(i, st);
+	bool data = !same_data(&i->known, st);
+
+	if (i->known.valid && same(&i->known, st))
+		return;
+	if (i->known.valid && data && i->key.type == S_IFDIR)
+		note_inval_listing(fs, i);
+	else if (i->known.valid)
+		note_inval_inode(fs, i->id, data ? 0 : -1);
+	remember(i, st, false);
 }
 
 void
@@ -131,7 +160,7 @@ coherence_before(struct fs *fs, struct inode *i, int fd)
 	struct statx st;
 
 	if (stat_at(fd, "", &st) == 0)
-		coherence_tell(fs, i, &st);
+		coherence_see(fs, i, &st);
 }
 
 void
@@ -156,9 +185,9 @@ is_covered(const struct inode *i, const struct statx *st)
 	if (i->wd >= 0)
 		return true;
 	/* A further hard link, in a folder that nobody watches, would go unnoticed. */
-	if (i->key.type == S_IFREG && st->stx_nlink > 1)
+	if (i->key.type == S_IFDIR || st->stx_nlink > 1)
 		return false;
-	if (i->key.type == S_IFDIR || list_is_empty(&i->names) || i->names.next->next != &i->names)
+	if (list_is_empty(&i->names) || i->names.next->next != &i->names)
 		return false;
 	e = container_of(i->names.next, struct entry, in_child);
 	return e->parent->wd >= 0 && e->parent->key.mnt == i->key.mnt;
@@ -173,7 +202,7 @@ coherence_keep_cache(struct fs *fs, struct inode *i, int fd)
 	if (stat_at(fd, "", &st) < 0)
 		return false;
 	unchanged = i->known.valid && same_data(&i->known, &st);
-	coherence_tell(fs, i, &st);
+	coherence_see(fs, i, &st);
 	return unchanged && is_covered(i, &st);
 }
 
@@ -193,19 +222,13 @@ coherence_entry_ttl(const struct inode *dir)
 static void
 check_stat(struct fs *fs, struct inode *i, const struct statx *st)
 {
-	bool data;
-
 	if (!i->known.valid)
 		return;
-	if (same(&i->known, st)) {
-		if (i->known.own || !is_racy(&i->known))
-			return;
-		data = true;
-	} else {
-		data = !same_data(&i->known, st);
+	if (same(&i->known, st) && !i->known.own && is_racy(&i->known)) {
+		note_inval_inode(fs, i->id, 0);
+		remember(i, st, false);
 	}
-	note_inval_inode(fs, i->id, data ? 0 : -1);
-	remember(i, st, false);
+	coherence_see(fs, i, st);
 }
 
 void
@@ -236,26 +259,22 @@ entry_changed(struct fs *fs, struct entry *e, bool gone)
 			nodefd_new_epoch(fs);
 	}
 	entry_drop(fs, e);
-	note_inval_inode(fs, dir->id, 0);
-	dir->known.valid = false;
+	note_inval_listing(fs, dir);
 }
 
-/* A name that the guest was never told, so its coming is not the guest's doing. */
+/*
+ * A name that the guest was never told, or that it was told does not exist, has come. It may be a
+ * further one of a file that is known: what happens to that by the new name is to be seen too.
+ */
 static void
-unknown_entry(struct fs *fs, struct inode *dir, const struct statx *st, unsigned how)
+new_name(struct fs *fs, const struct statx *st)
 {
-	struct inode *i;
+	struct inode *i = st->stx_nlink > 1 ? inode_of(fs, st) : NULL;
 
-	if (!(how & CHECK_NAMES))
+	if (i == NULL || i->key.type == S_IFDIR)
 		return;
-	note_inval_inode(fs, dir->id, 0); /* a cached listing lacks it */
-	dir->known.valid = false;
-	i = inode_of(fs, st);
-	if (i != NULL && i->key.type == S_IFREG) {
-		/* A further hard link of a file that is known by another name. */
-		watch_file(fs, i);
-		note_inval_inode(fs, i->id, -1);
-	}
+	watch_file(fs, i); /* a regular one */
+	note_inval_inode(fs, i->id, -1);
 }
 
 void
@@ -269,13 +288,15 @@ coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsign
 	if (nodefd_get(fs, dir, &d) < 0)
 		return;
 	r = stat_at(d.fd, name, &st);
+	if (r == 0 && (how & CHECK_NAMES) && (e == NULL || e->child == NULL))
+		new_name(fs, &st);
 	if (e == NULL) {
-		if (r == 0)
-			unknown_entry(fs, dir, &st, how);
+		if (r == 0 && (how & CHECK_NAMES))
+			note_inval_listing(fs, dir);
 	} else if (e->child == NULL) {
 		if (r == 0)
 			entry_changed(fs, e, false);
-	} else if (r == 0 && file_key_is(&e->child->key, &st)) {
+	} else if (r == 0 && inode_is(e->child, &st)) {
 		check_stat(fs, e->child, &st);
 	} else {
 		entry_changed(fs, e, (how & CHECK_DELETED) && r == -ENOENT);
@@ -301,8 +322,7 @@ resync_inode(struct fs *fs, struct inode *i)
 		coherence_check_entry(fs, i, container_of(l, struct entry, in_parent)->name, 0);
 	if (i->key.type == S_IFDIR && i->nlookup > 0) {
 		/* Names that were never told may have come into a cached listing. */
-		note_inval_inode(fs, i->id, 0);
-		i->known.valid = false;
+		note_inval_listing(fs, i);
 	} else {
 		coherence_check_inode(fs, i);
 	}

@@ -44,12 +44,16 @@ same_file(const struct file_key *a, const struct file_key *b)
 }
 
 bool
-file_key_is(const struct file_key *a, const struct statx *st)
+inode_is(const struct inode *i, const struct statx *st)
 {
-	struct file_key b;
+	struct file_key k;
 
-	file_key_of(st, &b);
-	return same_file(a, &b);
+	file_key_of(st, &k);
+	/* A symlink's text never changes. With another time or size it is another symlink, made in
+	 * the same tick of the clock in which the old one's number became free. */
+	if (k.type == S_IFLNK && i->known.valid && !coherence_same_data(i, st))
+		return false;
+	return same_file(&i->key, &k);
 }
 
 static uint64_t
@@ -133,7 +137,7 @@ inode_get(struct fs *fs, const struct statx *st)
 
 	file_key_of(st, &k);
 	i = find_number(fs, &k);
-	if (i != NULL && (same_file(&i->key, &k) || is_reborn(i, &k))) {
+	if (i != NULL && (inode_is(i, st) || is_reborn(i, &k))) {
 		i->key = k;
 		return i;
 	}
@@ -154,7 +158,7 @@ inode_of(const struct fs *fs, const struct statx *st)
 
 	file_key_of(st, &k);
 	i = find_number(fs, &k);
-	return i != NULL && same_file(&i->key, &k) ? i : NULL;
+	return i != NULL && inode_is(i, st) ? i : NULL;
 }
 
 struct inode *
@@ -288,6 +292,9 @@ entry_link(struct fs *fs, struct entry *e, struct inode *child)
 	if (child != NULL) {
 		list_add_tail(&child->names, &e->in_child);
 		e->parent->nkids++;
+		/* Found by another name of its: no need to hold on to the lost one. */
+		if (child->fd_held)
+			nodefd_drop_cached(fs, child);
 	} else {
 		list_add_tail(&fs->negatives, &e->in_child);
 		fs->nnegatives++;

@@ -54,7 +54,7 @@ open_verified(int dirfd, const char *name, const struct inode *i)
 	r = stat_at(fd, "", &st);
 	if (r < 0)
 		return r;
-	return file_key_is(&i->key, &st) ? TAKE_FD(fd) : -ESTALE;
+	return inode_is(i, &st) ? TAKE_FD(fd) : -ESTALE;
 }
 
 void
@@ -210,11 +210,13 @@ nodefd_get(struct fs *fs, struct inode *i, struct nodefd *ret)
 		fd = folder_fd(fs, i);
 	} else if (i->fd >= 0) {
 		fd = i->fd;
-	} else if (h != NULL) {
+	} else if (h != NULL && !i->linked) {
 		fd = h->fd;
 	} else {
 		fd = file_fd(fs, i);
-		owned = true;
+		owned = fd >= 0;
+		if (fd < 0 && h != NULL)
+			fd = h->fd;
 	}
 	if (fd < 0)
 		return fd;
@@ -262,7 +264,7 @@ stat_by_name(struct fs *fs, struct inode *i, struct statx *ret)
 		int dirfd = folder_fd(fs, e->parent);
 
 		r = dirfd < 0 ? dirfd : stat_at(dirfd, e->name, ret);
-		if (r == 0 && file_key_is(&i->key, ret))
+		if (r == 0 && inode_is(i, ret))
 			return 0;
 		if (r == 0 || r == -ENOENT || r == -ENOTDIR)
 			r = -ESTALE;
@@ -293,10 +295,11 @@ nodefd_before_loss(struct fs *fs, struct inode *dir, int dirfd, const char *name
 {
 	struct entry *e = entry_find(fs, dir, name);
 
-	if (e == NULL || e->child == NULL || e->child->fd_held || fs->nheld >= fs->cached_max)
+	if (e == NULL || e->child == NULL)
 		return;
-	ret->fd = open_verified(dirfd, name, e->child);
 	ret->inode = e->child;
+	if (!e->child->fd_held && fs->nheld < fs->cached_max)
+		ret->fd = open_verified(dirfd, name, e->child);
 }
 
 void
@@ -308,6 +311,34 @@ nodefd_hold(struct fs *fs, struct held *h)
 	h->inode->fd = TAKE_FD(h->fd);
 	h->inode->fd_held = true;
 	fs->nheld++;
+}
+
+/* Keeps the old one where there is no right to open the file anew. */
+static void
+reopen_handle(struct handle *h, const struct nodefd *n)
+{
+	int flags = fcntl(h->fd, F_GETFL);
+	CLEAN_CLOSE int fd = nodefd_reopen(n, flags & (O_ACCMODE | O_SYNC | O_DSYNC));
+
+	if (fd >= 0)
+		dup3(fd, h->fd, O_CLOEXEC);
+}
+
+void
+nodefd_follow(struct fs *fs, struct inode *i)
+{
+	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
+	struct list *l, *tmp;
+
+	if (i->key.type != S_IFREG)
+		return;
+	i->linked = true;
+	if (i->fd_held)
+		nodefd_drop_cached(fs, i);
+	if (list_is_empty(&i->handles) || nodefd_get(fs, i, &n) < 0)
+		return;
+	list_foreach(l, tmp, &i->handles) if (n.owned)
+		reopen_handle(container_of(l, struct handle, in_inode), &n);
 }
 
 void

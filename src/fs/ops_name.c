@@ -40,7 +40,7 @@ entry_fill(struct fs *fs, struct inode *dir, const char *name, const struct stat
 			now = *st;
 	}
 	if (own)
-		coherence_own_meta(fs, i, &now);
+		coherence_own(i, &now);
 	else
 		coherence_tell(fs, i, &now);
 	*ret = (struct fuse_entry_out){
@@ -162,15 +162,39 @@ op_mkdir(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct 
 	return reply_made(fs, dir, &d, r->name, out);
 }
 
-/* A file whose name is gone, but that the guest may still use: its attributes changed. */
+static struct inode *
+child_of(const struct fs *fs, const struct inode *dir, const char *name)
+{
+	struct entry *e = entry_find(fs, dir, name);
+
+	return e != NULL ? e->child : NULL;
+}
+
+/* What the guest knows under a name is about to change: first, what the host did to it. */
+static void
+see_child(struct fs *fs, struct inode *dir, int dirfd, const char *name)
+{
+	struct inode *i = child_of(fs, dir, name);
+	struct statx st;
+
+	if (i != NULL && stat_at(dirfd, name, &st) == 0 && inode_is(i, &st))
+		coherence_see(fs, i, &st);
+}
+
+/* A file has lost a name; the entries say so already. */
 static void
 lost_name(struct fs *fs, struct held *h)
 {
 	struct statx st;
 
+	if (h->inode == NULL)
+		return;
 	if (h->fd >= 0 && stat_at(h->fd, "", &st) == 0)
-		coherence_own_meta(fs, h->inode, &st);
-	nodefd_hold(fs, h);
+		coherence_own(h->inode, &st);
+	if (list_is_empty(&h->inode->names))
+		nodefd_hold(fs, h);
+	else
+		nodefd_follow(fs, h->inode);
 }
 
 static int
@@ -182,11 +206,12 @@ remove_name(struct fs *fs, struct inode *dir, const char *name, int flags)
 
 	if (e < 0)
 		return e;
+	see_child(fs, dir, d.fd, name);
 	nodefd_before_loss(fs, dir, d.fd, name, &h);
 	if (unlinkat(d.fd, name, flags) < 0)
 		return -errno;
-	lost_name(fs, &h);
 	entry_unset(fs, dir, name);
+	lost_name(fs, &h);
 	coherence_after(fs, dir, d.fd);
 	return 0;
 }
@@ -205,14 +230,6 @@ op_rmdir(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct 
 	return remove_name(fs, dir, r->name, AT_REMOVEDIR);
 }
 
-static struct inode *
-child_of(const struct fs *fs, const struct inode *dir, const char *name)
-{
-	struct entry *e = entry_find(fs, dir, name);
-
-	return e != NULL ? e->child : NULL;
-}
-
 /* The names as the guest's kernel now has them. What was moved has a new change time. */
 static void
 renamed(struct fs *fs, struct inode *from, struct inode *to, int fromfd, int tofd,
@@ -228,12 +245,12 @@ renamed(struct fs *fs, struct inode *from, struct inode *to, int fromfd, int tof
 	entry_unset(fs, from, r->name);
 	entry_unset(fs, to, r->name2);
 	if (moved != NULL && entry_set(fs, to, r->name2, moved) == 0 &&
-		stat_at(tofd, r->name2, &st) == 0 && file_key_is(&moved->key, &st))
-		coherence_own_meta(fs, moved, &st);
+		stat_at(tofd, r->name2, &st) == 0 && inode_is(moved, &st))
+		coherence_own(moved, &st);
 	if (r->in.rename.flags & RENAME_EXCHANGE && other != NULL &&
 		entry_set(fs, from, r->name, other) == 0 && stat_at(fromfd, r->name, &st) == 0 &&
-		file_key_is(&other->key, &st))
-		coherence_own_meta(fs, other, &st);
+		inode_is(other, &st))
+		coherence_own(other, &st);
 	if (moved != NULL)
 		moved->pins--;
 	if (other != NULL)
@@ -257,6 +274,8 @@ op_rename(struct fs *fs, struct inode *from, const struct fuse_request *r, struc
 		e = folder_get(fs, to, &b);
 	if (e < 0)
 		return e;
+	see_child(fs, from, a.fd, r->name);
+	see_child(fs, to, b.fd, r->name2);
 	if (flags == 0)
 		nodefd_before_loss(fs, to, b.fd, r->name2, &h);
 	if (renameat2(a.fd, r->name, b.fd, r->name2, flags) < 0)
@@ -264,8 +283,8 @@ op_rename(struct fs *fs, struct inode *from, const struct fuse_request *r, struc
 	/* Two hard links of one file: rename(2) does nothing, and both stay. */
 	if (h.inode != NULL && h.inode == child_of(fs, from, r->name))
 		return 0;
-	lost_name(fs, &h);
 	renamed(fs, from, to, a.fd, b.fd, r);
+	lost_name(fs, &h);
 	coherence_after(fs, from, a.fd);
 	coherence_after(fs, to, b.fd);
 	return 0;
@@ -287,8 +306,13 @@ op_link(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct b
 		e = nodefd_get(fs, i, &old);
 	if (e < 0)
 		return e;
+	coherence_before(fs, i, old.fd);
 	/* Through the magic link: the very file, and a symlink itself rather than its target. */
 	if (linkat(fs->opt.proc_fd, fd_name(old.fd).s, d.fd, r->name, AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
-	return reply_made(fs, dir, &d, r->name, out);
+	e = reply_made(fs, dir, &d, r->name, out);
+	/* An O_TMPFILE has its first name. */
+	if (e == 0 && i->names.next->next == &i->names)
+		nodefd_follow(fs, i);
+	return e;
 }

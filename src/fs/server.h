@@ -70,7 +70,8 @@ struct inode {
 	uint64_t fd_epoch;
 	unsigned fd_uses; /* of fd, within the current request */
 	struct list lru;
-	int wd; /* inotify watch, or -1 */
+	bool linked; /* has, or had, several names: not every handle is by a living one */
+	int wd;      /* inotify watch, or -1 */
 	uint64_t wd_retry_ms;
 	struct known known;
 };
@@ -139,7 +140,8 @@ void fs_tables_release(struct fs *fs);
 void fs_tables_reset(struct fs *fs); /* the guest has a new mount: it knows nothing */
 
 void file_key_of(const struct statx *st, struct file_key *ret);
-bool file_key_is(const struct file_key *a, const struct statx *st);
+/* Whether what was found is this inode's file. */
+bool inode_is(const struct inode *i, const struct statx *st);
 /* NULL: an id that the guest was never told, or has forgotten. */
 struct inode *inode_find(const struct fs *fs, uint64_t id);
 /* The inode of this file; made where it is new. NULL: too many. */
@@ -202,6 +204,12 @@ void nodefd_before_loss(
 	struct fs *fs, struct inode *dir, int dirfd, const char *name, struct held *ret);
 void nodefd_hold(struct fs *fs, struct held *h);
 void held_release(struct held *h);
+/*
+ * A file has lost one of several names, or got its first. What is done through a descriptor is told
+ * to those who watch the folder of the name by which it was opened, even when that name is gone: so
+ * open handles are opened anew by a name that is there.
+ */
+void nodefd_follow(struct fs *fs, struct inode *i);
 #define CLEAN_HELD __attribute__((cleanup(held_release)))
 void nodefd_drop_cached(struct fs *fs, struct inode *i);
 /* Forget where folders are: each is looked up again from the root before its next use. */
@@ -213,13 +221,16 @@ struct fd_name {
 struct fd_name fd_name(int fd);
 
 /* coherence.c */
-/* The guest is being told these attributes. */
+/* Size and modification time are as the guest knows them. */
+bool coherence_same_data(const struct inode *i, const struct statx *st);
+/* The guest is being told these attributes, in the reply. */
 void coherence_tell(struct fs *fs, struct inode *i, const struct statx *st);
+/* They were seen, but the reply does not hold them. */
+void coherence_see(struct fs *fs, struct inode *i, const struct statx *st);
 /* Around a change that the guest makes to a file's content or attributes. */
 void coherence_before(struct fs *fs, struct inode *i, int fd);
 void coherence_after(struct fs *fs, struct inode *i, int fd);
 void coherence_own(struct inode *i, const struct statx *st);
-void coherence_own_meta(struct fs *fs, struct inode *i, const struct statx *st);
 /* At an open: true where the guest may keep the pages that it has. */
 bool coherence_keep_cache(struct fs *fs, struct inode *i, int fd);
 /* An event: compare with the host, tell the guest what differs. */

@@ -208,6 +208,7 @@ one_event(struct fs *fs, struct batch *b, const struct inotify_event *ev)
 	unsigned how = (ev->mask & NAME_EVENTS ? CHECK_NAMES : 0) |
 		       (ev->mask & IN_DELETE ? CHECK_DELETED : 0);
 
+	log_debug("event: watch %d %x '%s'", ev->wd, ev->mask, ev->len > 0 ? ev->name : "");
 	if (ev->mask & IN_Q_OVERFLOW) {
 		log_debug("inotify events were lost: comparing everything");
 		coherence_resync_start(fs);

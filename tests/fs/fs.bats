@@ -23,7 +23,7 @@ teardown() {
 	cd /
 	eval "exec $FS_IN>&-" 2>/dev/null
 	wait "$FS_JOB" 2>/dev/null
-	umount -l "$W/mnt" 2>/dev/null
+	umount -l "$W/mnt" "$W/mnt2" 2>/dev/null
 	[ -n "$BATS_TEST_COMPLETED" ] || cat "$W/log"
 	rm -rf "$W"
 }
@@ -213,4 +213,20 @@ M
 		mkdir -p "plain/$seed" "host/$seed"
 		timeout 100 "$FS_MODEL" "mnt/$seed" "plain/$seed" "$seed" 4000 "host/$seed"
 	done
+}
+
+@test "two sandboxes on one folder: what one changes the other shows" {
+	mkdir mnt2
+	coproc FS2 { exec "$FS_MOUNT" "$W/host" "$W/mnt2" "$(id -u)" 2>>"$W/log" 3>&-; }
+	read -r -t 10 -u "${FS2[0]}" word _
+	[ "$word" = ready ]
+	local in=${FS2[1]} job=$FS2_PID
+	for seed in 21 22 23; do
+		mkdir -p "plain/$seed" "host/$seed"
+		soon test -d "mnt/$seed" && soon test -d "mnt2/$seed"
+		timeout 100 "$FS_MODEL" "mnt/$seed" "plain/$seed" "$seed" 4000 "mnt2/$seed"
+	done
+	echo one >mnt/f && soon shows mnt2/f one && echo two >mnt2/f && soon shows mnt/f two
+	eval "exec $in>&-"
+	wait "$job"
 }

@@ -1,6 +1,7 @@
 /* What the fs role tells the guest's kernel about changes that somebody makes on the host, and that
  * it says nothing about the guest's own. */
 #include <linux/fs.h>
+#include <sys/inotify.h>
 
 #include "fake_kernel.h"
 
@@ -164,6 +165,8 @@ test_listing(void **state)
 	assert_int_equal(fk_call(k, FUSE_OPENDIR, d, FK_IN(fuse_open_in, 0), NULL, 0), 0);
 	assert_true(FK_OUT(k, fuse_open_out).open_flags & FOPEN_CACHE_DIR);
 	fk_host_file(k, "d/unheard", "");
+	/* First what waits for whoever is reading it, then the pages. */
+	EXPECT_ENTRY(k, d, ".");
 	EXPECT_DATA(k, d);
 }
 
@@ -276,6 +279,86 @@ test_rename_of_same_file(void **state)
 	EXPECT_ENTRY(k, ROOT, "b");
 }
 
+/* Reads what there is; true where some event with these bits is about the name. */
+static bool
+host_hears(int watcher, const char *name, uint32_t bits)
+{
+	char b[8192] __attribute__((aligned(8)));
+	ssize_t n = read(watcher, b, sizeof(b));
+	bool heard = false;
+
+	for (ssize_t at = 0; at < n;) {
+		const struct inotify_event *ev = (const void *)(b + at);
+
+		heard |= ev->len > 0 && strcmp(ev->name, name) == 0 && (ev->mask & bits);
+		at += (ssize_t)(sizeof(*ev) + ev->len);
+	}
+	return heard;
+}
+
+/* Who watches on the host, an editor or another sandbox, hears of a write by a name that is there.
+ */
+static void
+test_host_watchers_hear(void **state)
+{
+	struct fk *k = *state;
+	CLEAN_CLOSE int watcher = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	struct fuse_entry_out eo;
+	struct fuse_open_out oo;
+	struct fk_made f;
+	char root[80];
+
+	snprintf(root, sizeof(root), "%s/root", k->dir);
+	assert_true(inotify_add_watch(watcher, root, IN_MODIFY | IN_ATTRIB | IN_EXCL_UNLINK) >= 0);
+	assert_int_equal(fk_create(k, ROOT, "f", O_RDWR, 0644, &f), 0);
+	assert_int_equal(fk_call(k, FUSE_LINK, ROOT, FK_IN(fuse_link_in, f.id), "g", 2), 0);
+	assert_int_equal(fk_name(k, FUSE_UNLINK, ROOT, "f"), 0);
+	host_hears(watcher, "", 0);
+	assert_int_equal(fk_write(k, f.id, f.fh, 0, "x", 0), 1);
+	assert_true(host_hears(watcher, "g", IN_MODIFY));
+	assert_int_equal(
+		fk_call(k, FUSE_SETATTR, f.id,
+			FK_IN(fuse_setattr_in, .valid = FATTR_MODE, .mode = 0600), NULL, 0),
+		0);
+	assert_true(host_hears(watcher, "g", IN_ATTRIB));
+	assert_int_equal(
+		fk_call(k, FUSE_TMPFILE, ROOT,
+			FK_IN(fuse_create_in, .flags = O_RDWR, .mode = S_IFREG | 0600), "/", 2),
+		0);
+	memcpy(&eo, k->body.data, sizeof(eo));
+	memcpy(&oo, k->body.data + sizeof(eo), sizeof(oo));
+	assert_int_equal(fk_call(k, FUSE_LINK, ROOT, FK_IN(fuse_link_in, eo.nodeid), "t", 2), 0);
+	assert_int_equal(fk_write(k, eo.nodeid, oo.fh, 0, "x", 0), 1);
+	assert_true(host_hears(watcher, "t", IN_MODIFY));
+}
+
+/* A change of mode alone, which has not been noticed yet, must survive an open, a write, a rename.
+ */
+static void
+test_mode_unnoticed(void **state)
+{
+	struct fk *k = *state;
+	struct fk_made f;
+
+	assert_int_equal(fk_create(k, ROOT, "f", O_RDWR, 0644, &f), 0);
+	expect_silence(k);
+	assert_int_equal(fchmodat(k->rootfd, "f", 0600, 0), 0);
+	assert_true(fk_open(k, f.id, O_RDONLY) >= 0);
+	EXPECT_ATTRS(k, f.id);
+	assert_int_equal(fchmodat(k->rootfd, "f", 0640, 0), 0);
+	assert_int_equal(fk_write(k, f.id, f.fh, 0, "x", 0), 1);
+	EXPECT_ATTRS(k, f.id);
+	assert_int_equal(fchmodat(k->rootfd, "f", 0660, 0), 0);
+	assert_int_equal(fk_rename(k, ROOT, "f", ROOT, "g", 0), 0);
+	EXPECT_ATTRS(k, f.id);
+	assert_int_equal(fchmodat(k->rootfd, "g", 0600, 0), 0);
+	assert_int_equal(fk_call(k, FUSE_LINK, ROOT, FK_IN(fuse_link_in, f.id), "h", 2), 0);
+	EXPECT_ATTRS(k, f.id);
+	assert_int_equal(fchmodat(k->rootfd, "h", 0644, 0), 0);
+	assert_int_equal(fk_name(k, FUSE_UNLINK, ROOT, "g"), 0);
+	EXPECT_ATTRS(k, f.id);
+}
+
 /* Where nothing can be watched, the guest is told to look again after a second. */
 static void
 test_unwatched_folder(void **state)
@@ -385,6 +468,8 @@ main(void)
 		T(test_open_after_change),
 		T(test_hard_link_elsewhere),
 		T(test_rename_of_same_file),
+		T(test_host_watchers_hear),
+		T(test_mode_unnoticed),
 		T(test_unwatched_folder),
 		T(test_overflow),
 	};
