@@ -17,8 +17,7 @@ make_registry() {
 		cp "$1" "$blobs/sha256-$sum"
 		echo "sha256-$sum"
 	}
-	in_box_root dock 'cat /bin/busybox' > "$E2E/layer/busybox"
-	chmod +x "$E2E/layer/busybox"
+	cp "$(command -v busybox)" "$E2E/layer/busybox"
 	echo 'pulled over the network' > "$E2E/layer/hello"
 	tar -C "$E2E/layer" --owner=0 --group=0 -cf "$E2E/layer.tar" busybox hello
 	diff=sha256:$(sha256sum < "$E2E/layer.tar" | cut -d' ' -f1)
@@ -43,13 +42,12 @@ setup_file() {
 	serve reg --registry "$E2E/registry" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
 	make_box dock "$E2E/ws/app" --resolve "files.test:80:127.0.0.1:$web_port" \
 		--resolve "registry.test:443:127.0.0.1:$reg_port"
-	in_box_root dock 'apt-get -qq update && apt-get -qq install -y --no-install-recommends busybox-static >/dev/null'
 	make_registry
 	# A root file system of one program, in the workspace.
 	mkdir -p "$E2E/ws/app/root/bin" "$E2E/ws/app/root/etc" "$E2E/ws/app/root/tmp"
 	cp "$E2E/layer/busybox" "$E2E/ws/app/root/bin/"
 	local tool
-	for tool in sh cat echo wget id ls nslookup ip sleep; do
+	for tool in sh cat echo wget date nc; do
 		ln -s busybox "$E2E/ws/app/root/bin/$tool"
 	done
 }
@@ -90,34 +88,37 @@ teardown_file() {
 	equal "$(in_box dock 'docker run --rm built')" $'word\nword'
 }
 
-@test "containers reach the network by name, on the default network and the host's, and in builds" {
+@test "containers reach the network by name, and in builds" {
 	equal "$(in_box dock 'docker run --rm box wget -q -O - http://files.test/page')" "from the web"
-	equal "$(in_box dock 'docker run --rm --network host box wget -q -O - http://files.test/page')" "from the web"
 	printf 'FROM box\nRUN wget -q -O /got http://files.test/page\nCMD ["cat","/got"]\n' \
 		> "$E2E/ws/app/Dockerfile.net"
 	in_box dock 'docker build -q -f Dockerfile.net -t net . >/dev/null'
 	equal "$(in_box dock 'docker run --rm net')" "from the web"
 }
 
-@test "what is refused outside is refused in a container, at once" {
-	local where
-	for where in 10.0.0.1 192.168.1.1 169.254.169.254 "198.18.0.1:$web_port"; do
-		for network in bridge host; do
-			run in_box dock 'timeout 20 docker run --rm --network "$1" box wget -q -T 15 -O - "http://$2/page"' "$network" "$where"
-			[ "$status" != 0 ] && [ "$status" != 124 ] || { echo "$where $network: $status" >&2; return 1; }
-		done
+@test "what is refused outside is refused in a container, at once, on every network" {
+	local network hits
+	hits=$(grep -c page "$E2E/web.log")
+	for network in bridge host; do
+		equal "$(in_box dock 'docker run --rm --network "$1" box sh -c "
+			for where in 10.0.0.1 192.168.1.1 169.254.169.254 198.18.0.1:$2; do
+				start=\$(date +%s)
+				wget -q -T 15 -O - http://\$where/page 2>/dev/null && echo \$where answered
+				[ \$((\$(date +%s) - start)) -lt 8 ] || echo \$where late
+			done
+			wget -q -O - http://files.test/page"' "$network" "$web_port")" "from the web" # control
 	done
-	equal "$(grep -c page "$E2E/web.log")" 3 # control: those of the test before
+	equal "$(grep -c page "$E2E/web.log")" $((hits + 2))
 }
 
 @test "docker pull, by TLS from a registry whose authority the host trusts" {
 	in_box dock 'docker pull -q registry.test/tiny'
 	equal "$(in_box dock 'docker run --rm registry.test/tiny')" "pulled over the network"
-	has "$(cat "$E2E/reg.log")" "GET /v2/tiny/manifests/latest docker/"
+	has "$(cat "$E2E/reg.log")" "HEAD /v2/tiny/manifests/latest docker/"
 }
 
 @test "published ports of a container are reached inside the sandbox" {
-	in_box dock 'docker run -d --rm --name server -p 8080:80 box sh -c "while :; do echo served | busybox nc -l -p 80; done" >/dev/null'
+	in_box dock 'docker run -d --rm --name server -p 8080:80 box sh -c "while :; do echo served | nc -l -p 80; done" >/dev/null'
 	wait_until 30 in_box dock 'curl -s --http0.9 -m 5 http://127.0.0.1:8080/ | grep -q served'
 	in_box dock 'docker rm -f server >/dev/null'
 }
@@ -138,5 +139,5 @@ teardown_file() {
 	note_namespaces
 	kill_hard "$(role_pid dock qemu)"
 	wait_until 30 box_is dock stopped
-	equal "$(in_box dock 'docker run --rm built')" $'word\nword'
+	equal "$(in_box dock 'docker start -a kept; docker logs kept; docker cp kept:/l - | tar -xO')" layer
 }
