@@ -165,7 +165,7 @@ while True: x.append(bytearray(50_000_000))'
 
 @test "what the guest calls its programs cannot act on the reader of inspect" {
 	pd exec -d bad bash -c "exec -a \$'evil\e]0;x\a' sleep 100"
-	pd exec -d bad sleep 101 $'\e[31m'
+	pd exec -d bad bash -c 'sleep 101; true' $'\e[31m'
 	wait_until 20 sh -c "'$PADDOCK' inspect bad | grep -q 'sleep 101'"
 	equal "$(pd inspect bad | grep -c $'\e' || :)" 0
 	pd inspect bad | jq -e . >/dev/null
