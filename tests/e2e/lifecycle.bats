@@ -1,4 +1,4 @@
-# users: root user
+# users: root
 # What several commands at once, a full disk and other shells do to one sandbox.
 # shellcheck disable=SC2154
 
