@@ -52,15 +52,23 @@ fk_put(const char *path, const char *text)
 	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 }
 
+/* A user namespace in which the caller is root. */
+static inline bool
+fk_user_namespace(void)
+{
+	char uids[32], gids[32];
+
+	snprintf(uids, sizeof(uids), "0 %d 1", (int)geteuid());
+	snprintf(gids, sizeof(gids), "0 %d 1", (int)getegid());
+	return unshare(CLONE_NEWUSER) == 0 && fk_put("/proc/self/uid_map", uids) &&
+	       fk_put("/proc/self/setgroups", "deny") && fk_put("/proc/self/gid_map", gids);
+}
+
 /* A user namespace in which inotify instances are used up. */
 static inline void
 fk_forbid_inotify(void)
 {
-	char map[32];
-
-	snprintf(map, sizeof(map), "0 %d 1", (int)geteuid());
-	if (unshare(CLONE_NEWUSER) < 0 || !fk_put("/proc/self/uid_map", map) ||
-		!fk_put("/proc/sys/user/max_inotify_instances", "0"))
+	if (!fk_user_namespace() || !fk_put("/proc/sys/user/max_inotify_instances", "0"))
 		_exit(4);
 }
 
