@@ -116,8 +116,8 @@ struct make_request {
 };
 int make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, struct ui *u,
 	char **ret_name, struct err *e);
-/* The first option that counts only when a sandbox is made; NULL when none was given. */
-const char *make_option_given(const struct args *a);
+/* The first option that asks for another shape than the sandbox was made with; NULL when none. */
+const char *make_option_differs(const struct args *a, const struct sandbox *s);
 int make_started(struct cli *c, const char *name, struct ui *u, struct err *e);
 
 /* terminal.c: a session on this terminal */

@@ -1,6 +1,7 @@
 /* What create and run share: options -> a sandbox's record -> its folder on disk -> started. */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,14 +243,35 @@ make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, 
 	return r;
 }
 
-const char *
-make_option_given(const struct args *a)
+static bool
+has_string(const struct strv *v, const char *text)
 {
-	static const char *const fixed[] = {"cpus", "memory", "disk", "accel", "resolve"};
+	for (size_t i = 0; i < v->n; i++)
+		if (strcmp(v->v[i], text) == 0)
+			return true;
+	return false;
+}
 
-	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
-		if (args_has(a, fixed[i]))
-			return fixed[i];
+const char *
+make_option_differs(const struct args *a, const struct sandbox *s)
+{
+	const char *cpus = args_get(a, "cpus"), *memory = args_get(a, "memory");
+	const char *disk = args_get(a, "disk"), *accel = args_get(a, "accel");
+	CLEAN_STRV struct strv resolve = {0};
+	uint64_t v;
+
+	if (cpus != NULL && (str_to_u64(cpus, 1, UINT_MAX, &v) < 0 || v != s->cpus))
+		return "cpus";
+	if (memory != NULL && (str_to_size(memory, &v) < 0 || v / MIB * MIB != s->memory_bytes))
+		return "memory";
+	if (disk != NULL && (str_to_size(disk, &v) < 0 || v != s->disk_bytes))
+		return "disk";
+	if (accel != NULL && strcmp(accel, s->accel) != 0)
+		return "accel";
+	args_all(a, "resolve", &resolve);
+	for (size_t i = 0; i < resolve.n; i++)
+		if (!has_string(&s->resolve, resolve.v[i]))
+			return "resolve";
 	return NULL;
 }
 

@@ -28,7 +28,7 @@ target_release(struct target *t)
 static int
 check_same(const struct sandbox *s, const struct args *a, const char *agent, struct err *e)
 {
-	const char *option = make_option_given(a);
+	const char *option = make_option_differs(a, s);
 
 	if (agent != NULL && strcmp(agent, s->agent) != 0)
 		return usage_error(e,
@@ -37,9 +37,9 @@ check_same(const struct sandbox *s, const struct args *a, const char *agent, str
 			s->name, s->agent, agent);
 	if (option != NULL)
 		return usage_error(e,
-			"--%s counts only when a sandbox is made, and '%s' exists: leave it out, "
+			"sandbox '%s' was made with another --%s, which stays: leave it out, "
 			"choose another --name, or remove the sandbox first",
-			option, s->name);
+			s->name, option);
 	for (size_t i = 1; i < a->nwords; i++)
 		if (i > s->nworkspaces || !workspace_is(&s->workspaces[i - 1], a->words[i]))
 			return usage_error(e,

@@ -1,4 +1,4 @@
-# users: root
+# users: root user
 # What several commands at once, a full disk and other shells do to one sandbox.
 # shellcheck disable=SC2154
 
@@ -77,9 +77,10 @@ teardown_file() {
 	wait "$follower"
 }
 
-@test "run says what an existing sandbox cannot be given" {
+@test "run with the options it was made with comes back; it says what an existing one cannot be given" {
+	equal "$(pd run -q --name box -m 1g -- -c 'echo again')" again
 	run --separate-stderr pd run --name box -m 700m
-	fails_with 2 "--memory counts only when"
+	fails_with 2 "was made with another --memory"
 	run --separate-stderr pd run --name box shell "$E2E/ws/more"
 	fails_with 2 "was made without"
 	run --separate-stderr pd run shell "$E2E/ws/app" "$E2E/ws/more"

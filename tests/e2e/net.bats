@@ -1,4 +1,4 @@
-# users: user
+# users: root user
 # The network: what gets out by name, and what does not. Servers on the host's loopback stand for
 # the world (--resolve allows them by name), and are the positive control of every refusal.
 # shellcheck disable=SC2154,SC2016

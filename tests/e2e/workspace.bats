@@ -1,4 +1,4 @@
-# users: root
+# users: root user
 # The workspace from both sides: the guest's and the host's view of the same files.
 # shellcheck disable=SC2154,SC2016
 
