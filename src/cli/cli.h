@@ -43,12 +43,13 @@ struct cli {
 };
 
 struct verb {
-	const char *name, *alias;
+	const char *name, *alias; /* "ls"; with its parent before it: "network ls" */
 	const char *summary;
 	const char *usage;                /* behind "paddock NAME " */
 	const char *details;              /* more lines for --help; may be NULL */
 	const struct option_def *options; /* ends with an empty name */
 	const struct option_def *shared;  /* a second table, of several verbs; or NULL */
+	const struct verb *const *subs;   /* "paddock NAME SUB": NULL-terminated; or NULL */
 	size_t raw_after; /* >0: words from this index on are not parsed (exec SANDBOX CMD -x) */
 	bool hidden;
 	/* Exit code, or -errno with e set (exit code 125 then, 2 for -EINVAL of usage). */
@@ -56,6 +57,8 @@ struct verb {
 };
 
 extern const struct verb *const verbs[];
+/* By name (its last word) or alias, in verbs or in a verb's subs. NULL: none. */
+const struct verb *verb_find(const struct verb *const *table, const char *word);
 
 /* args.c */
 int args_parse(const struct verb *v, struct cli *c, int argc, char *const *argv, struct args *ret,

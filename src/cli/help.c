@@ -4,14 +4,21 @@
 
 #include "cli.h"
 
+static void
+print_verbs(const struct verb *const *table, int width)
+{
+	printf("\nCommands:\n");
+	for (; *table != NULL; table++)
+		if (!(*table)->hidden)
+			printf("  %-*s %s\n", width, (*table)->name, (*table)->summary);
+}
+
 void
 help_all(void)
 {
 	printf("Usage: paddock COMMAND [OPTIONS] ...\n\n"
-	       "A throw-away machine of its own for every AI coding agent.\n\nCommands:\n");
-	for (size_t i = 0; verbs[i] != NULL; i++)
-		if (!verbs[i]->hidden)
-			printf("  %-12s %s\n", verbs[i]->name, verbs[i]->summary);
+	       "A throw-away machine of its own for every AI coding agent.\n");
+	print_verbs(verbs, 12);
 	printf("\nStart here:\n"
 	       "  paddock run shell ~/my-project\n\n"
 	       "paddock COMMAND --help tells more about a command.\n");
@@ -41,6 +48,8 @@ help_verb(const struct verb *v)
 		printf("\nAlias: %s\n", v->alias);
 	if (v->details != NULL)
 		printf("\n%s\n", v->details);
+	if (v->subs != NULL)
+		print_verbs(v->subs, 16);
 	printf("\nOptions:\n");
 	print_options(v->options);
 	print_options(v->shared);
@@ -86,50 +95,61 @@ mdoc_options(const struct option_def *d)
 	}
 }
 
+static void
+mdoc_verb(const struct verb *v)
+{
+	printf(".Ss paddock %s\n.Bd -ragged -offset indent\n.Nm\n.Cm %s\n", v->name, v->name);
+	mdoc_text(v->usage);
+	printf(".Ed\n.Pp\n%s.\n", v->summary);
+	if (v->alias != NULL)
+		printf("Alias: %s.\n", v->alias);
+	if (v->details != NULL)
+		mdoc_text(v->details);
+	if (v->options == NULL && v->shared == NULL)
+		return;
+	printf(".Bl -tag -width indent\n");
+	mdoc_options(v->options);
+	mdoc_options(v->shared);
+	printf(".El\n");
+}
+
 /* The COMMANDS section of paddock(1). */
 static void
-mdoc_commands(void)
+mdoc_commands(const struct verb *const *table)
 {
-	for (size_t i = 0; verbs[i] != NULL; i++) {
-		const struct verb *v = verbs[i];
-
-		if (v->hidden)
+	for (; *table != NULL; table++) {
+		if ((*table)->hidden)
 			continue;
-		printf(".Ss paddock %s\n.Bd -ragged -offset indent\n.Nm\n.Cm %s\n", v->name,
-			v->name);
-		mdoc_text(v->usage);
-		printf(".Ed\n.Pp\n%s.\n", v->summary);
-		if (v->alias != NULL)
-			printf("Alias: %s.\n", v->alias);
-		if (v->details != NULL)
-			mdoc_text(v->details);
-		if (v->options == NULL && v->shared == NULL)
-			continue;
-		printf(".Bl -tag -width indent\n");
-		mdoc_options(v->options);
-		mdoc_options(v->shared);
-		printf(".El\n");
+		mdoc_verb(*table);
+		if ((*table)->subs != NULL)
+			mdoc_commands((*table)->subs);
 	}
 }
 
 static int
 help_exec(struct cli *c, const struct args *a, struct err *e)
 {
+	const struct verb *v = NULL;
+
 	(void)c;
 	if (args_has(a, "mdoc")) {
-		mdoc_commands();
+		mdoc_commands(verbs);
 		return 0;
 	}
 	if (a->nwords == 0) {
 		help_all();
 		return 0;
 	}
-	for (size_t i = 0; verbs[i] != NULL; i++)
-		if (strcmp(verbs[i]->name, a->words[0]) == 0) {
-			help_verb(verbs[i]);
-			return 0;
-		}
-	return usage_error(e, "unknown command '%s': see paddock --help", a->words[0]);
+	for (size_t i = 0; i < a->nwords; i++) {
+		const struct verb *const *table = v == NULL ? verbs : v->subs;
+
+		v = table != NULL ? verb_find(table, a->words[i]) : NULL;
+		if (v == NULL)
+			return usage_error(
+				e, "unknown command '%s': see paddock --help", a->words[i]);
+	}
+	help_verb(v);
+	return 0;
 }
 
 static const struct option_def help_options[] = {
@@ -139,7 +159,7 @@ static const struct option_def help_options[] = {
 
 const struct verb verb_help = {.name = "help",
 	.summary = "Show help for a command",
-	.usage = "[COMMAND]",
+	.usage = "[COMMAND ...]",
 	.options = help_options,
 	.exec = help_exec};
 
@@ -170,21 +190,47 @@ completion_words(const struct option_def *d)
 		printf(" --%s", d->name);
 }
 
+static void
+completion_names(const struct verb *const *table)
+{
+	for (; *table != NULL; table++)
+		printf("%s ", strrchr((*table)->name, ' ') != NULL
+				      ? strrchr((*table)->name, ' ') + 1
+				      : (*table)->name);
+}
+
+static void
+completion_options(const struct verb *const *table)
+{
+	for (; *table != NULL; table++) {
+		printf("\t'%s') COMPREPLY=($(compgen -W \"--help", (*table)->name);
+		completion_words((*table)->options);
+		completion_words((*table)->shared);
+		printf("\" -- \"$cur\"));;\n");
+		if ((*table)->subs != NULL)
+			completion_options((*table)->subs);
+	}
+}
+
 /* From the same tables as the help, so that they cannot disagree. */
 static void
 bash_completion(void)
 {
 	printf("_paddock() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
 	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then COMPREPLY=($(compgen -W \"");
-	for (size_t i = 0; verbs[i] != NULL; i++)
-		printf("%s%s", i > 0 ? " " : "", verbs[i]->name);
-	printf("\" -- \"$cur\")); return; fi\n\tcase $cur in -*) case $verb in\n");
+	completion_names(verbs);
+	printf("\" -- \"$cur\")); return; fi\n\tcase $verb in\n");
 	for (size_t i = 0; verbs[i] != NULL; i++) {
-		printf("\t%s) COMPREPLY=($(compgen -W \"--help", verbs[i]->name);
-		completion_words(verbs[i]->options);
-		completion_words(verbs[i]->shared);
-		printf("\" -- \"$cur\"));;\n");
+		if (verbs[i]->subs == NULL)
+			continue;
+		printf("\t%s) verb+=\" ${COMP_WORDS[2]}\"\n\t\tif [ \"$COMP_CWORD\" -eq 2 ]; then "
+		       "COMPREPLY=($(compgen -W \"",
+			verbs[i]->name);
+		completion_names(verbs[i]->subs);
+		printf("--help\" -- \"$cur\")); return; fi;;\n");
 	}
+	printf("\tesac\n\tcase $cur in -*) case $verb in\n");
+	completion_options(verbs);
 	printf("\tesac; return;; esac\n"
 	       "\tCOMPREPLY=($(compgen -W \"$(paddock ls -q 2>/dev/null)\" -- \"$cur\") "
 	       "$(compgen -f -- \"$cur\"))\n}\ncomplete -o filenames -F _paddock paddock\n");

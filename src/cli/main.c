@@ -10,16 +10,6 @@
 #include "cli.h"
 #include "verbs.h"
 
-static const struct verb *
-find_verb(const char *word)
-{
-	for (size_t i = 0; verbs[i] != NULL; i++)
-		if (strcmp(verbs[i]->name, word) == 0 ||
-			(verbs[i]->alias != NULL && strcmp(verbs[i]->alias, word) == 0))
-			return verbs[i];
-	return NULL;
-}
-
 static int
 fail(const struct err *e, int r)
 {
@@ -82,10 +72,13 @@ main(int argc, char **argv)
 		help_all();
 		return EXIT_USAGE;
 	}
-	v = find_verb(argv[i]);
+	v = verb_find(verbs, argv[i]);
 	if (v == NULL) {
 		fprintf(stderr, "paddock: unknown command '%s': see paddock --help\n", argv[i]);
 		return EXIT_USAGE;
 	}
-	return run_verb(&c, v, argc - i - 1, argv + i + 1);
+	i++;
+	if (v->subs != NULL && i < argc && verb_find(v->subs, argv[i]) != NULL)
+		v = verb_find(v->subs, argv[i++]);
+	return run_verb(&c, v, argc - i, argv + i);
 }

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "verbs.h"
 
 /* In the order in which help shows them. */
@@ -11,9 +13,28 @@ const struct verb *const verbs[] = {
 	&verb_logs,
 	&verb_stop,
 	&verb_rm,
+	&verb_network,
 	&verb_template,
 	&verb_completion,
 	&verb_version,
 	&verb_help,
 	NULL,
 };
+
+static const char *
+last_word(const char *name)
+{
+	const char *space = strrchr(name, ' ');
+
+	return space != NULL ? space + 1 : name;
+}
+
+const struct verb *
+verb_find(const struct verb *const *table, const char *word)
+{
+	for (; *table != NULL; table++)
+		if (strcmp(last_word((*table)->name), word) == 0 ||
+			((*table)->alias != NULL && strcmp((*table)->alias, word) == 0))
+			return *table;
+	return NULL;
+}

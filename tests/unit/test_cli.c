@@ -200,19 +200,17 @@ test_detach_keys(void **state)
 		assert_int_equal(terminal_detach_keys_parse(bad[i], k, &n, &e), -EINVAL);
 }
 
-/* Every verb tells what it is for; no two options of one verb share a name or a letter. */
 static void
-test_tables(void **state)
+check_table(const struct verb *const *table)
 {
-	(void)state;
-	for (size_t i = 0; verbs[i] != NULL; i++) {
+	for (; *table != NULL; table++) {
 		const struct option_def *tables[] = {
-			verbs[i]->options, verbs[i]->shared, global_options};
+			(*table)->options, (*table)->shared, global_options};
 		bool letters[256] = {false};
 
-		assert_non_null(verbs[i]->summary);
-		assert_non_null(verbs[i]->usage);
-		assert_non_null(verbs[i]->exec);
+		assert_non_null((*table)->summary);
+		assert_non_null((*table)->usage);
+		assert_non_null((*table)->exec);
 		for (size_t t = 0; t < ARRAY_LEN(tables); t++)
 			for (const struct option_def *d = tables[t]; d != NULL && d->name != NULL;
 				d++) {
@@ -220,7 +218,20 @@ test_tables(void **state)
 				assert_false(d->letter != 0 && letters[(unsigned char)d->letter]);
 				letters[(unsigned char)d->letter] = true;
 			}
+		if ((*table)->subs != NULL)
+			check_table((*table)->subs);
 	}
+}
+
+/* Every verb tells what it is for; no two options of one verb share a name or a letter. */
+static void
+test_tables(void **state)
+{
+	(void)state;
+	check_table(verbs);
+	assert_ptr_equal(verb_find(verbs, "ls"), &verb_ls);
+	assert_ptr_equal(verb_find(verbs, "list"), &verb_ls);
+	assert_null(verb_find(verbs, "l"));
 }
 
 int

@@ -1,0 +1,25 @@
+#include "verbs.h"
+
+/* In the order in which help shows them: one verb_network_*.c each. */
+static const struct verb *const network_verbs[] = {
+	NULL,
+};
+
+/* Reached only where no word of the table follows. */
+static int
+network_exec(struct cli *c, const struct args *a, struct err *e)
+{
+	(void)c;
+	if (a->nwords > 0)
+		return usage_error(
+			e, "unknown command 'network %s': see paddock network --help", a->words[0]);
+	help_verb(&verb_network);
+	return EXIT_USAGE;
+}
+
+const struct verb verb_network = {.name = "network",
+	.hidden = true, /* as long as the table is empty */
+	.summary = "What a sandbox may reach, and what it tried to",
+	.usage = "COMMAND ...",
+	.subs = network_verbs,
+	.exec = network_exec};
