@@ -8,24 +8,23 @@
 #include <base/mem.h>
 #include <policy/policy.h>
 
-#include "dial.h"
+#include "reach.h"
 #include "relay.h"
 #include "server.h"
 #include "sock.h"
 
 /*
  * How this works. A connection of the guest goes through these states:
- *   (accepted)  its destination becomes a host: the name behind a fake address, or a raw address;
- *               policy judges it without an address
- *   LOOKUP      the resolver is asked; policy judges every address of the answer
- *   DIAL        the addresses that passed are connected to
- *   RELAY       bytes go both ways
+ *   NEW    its destination becomes a host: the name behind a fake address, or a raw address;
+ *          policy judges it without an address
+ *   REACH  it is looked up, judged again and dialed
+ *   RELAY  bytes go both ways
  * Until RELAY nothing is read from the guest: what it sends waits in the kernel. Every way out but
- * the relay's own end resets the guest's side. Invariant: exactly the state's own of lookup, dial
- * and relay is set; the guest's socket is ours until RELAY.
+ * the relay's own end resets the guest's side. Invariant: exactly the state's own of reach and
+ * relay is set; the guest's socket is ours until RELAY.
  */
 
-enum conn_state { CONN_NEW, CONN_LOOKUP, CONN_DIAL, CONN_RELAY };
+enum conn_state { CONN_NEW, CONN_REACH, CONN_RELAY };
 
 struct conn {
 	LIST_ENTRY(conn) link;
@@ -33,12 +32,10 @@ struct conn {
 	enum conn_state state;
 	int guest_fd;
 	struct name *name; /* pinned; NULL for a raw address and for the host itself */
-	const char *host;  /* the name's text, or raw */
+	struct reach_dest dest;
 	char raw[IP_ADDR_TEXT_MAX];
-	uint16_t port;
 	uint64_t since_ms;
-	struct lookup *lookup;
-	struct dial *dial;
+	struct reach *reach;
 	struct relay *relay;
 };
 
@@ -46,8 +43,8 @@ struct conn {
 static void
 report(const struct conn *c, const char *what, uint64_t up, uint64_t down)
 {
-	log_debug("tcp %s:%u: %s; %llu bytes up, %llu down, %llu ms", c->host, c->port, what,
-		(unsigned long long)up, (unsigned long long)down,
+	log_debug("tcp %s:%u: %s; %llu bytes up, %llu down, %llu ms", c->dest.host, c->dest.port,
+		what, (unsigned long long)up, (unsigned long long)down,
 		(unsigned long long)(clock_mono_ms() - c->since_ms));
 }
 
@@ -69,11 +66,8 @@ conn_abort(struct conn *c)
 	switch (c->state) {
 	case CONN_NEW:
 		break;
-	case CONN_LOOKUP:
-		lookup_cancel(c->lookup);
-		break;
-	case CONN_DIAL:
-		dial_cancel(c->dial);
+	case CONN_REACH:
+		reach_cancel(c->reach);
 		break;
 	case CONN_RELAY:
 		relay_cancel(c->relay);
@@ -105,16 +99,8 @@ on_relayed(void *arg, enum relay_end end, uint64_t up, uint64_t down)
 }
 
 static void
-on_dialed(void *arg, int fd, size_t index)
+start_relay(struct conn *c, int fd)
 {
-	struct conn *c = arg;
-
-	(void)index;
-	c->dial = NULL;
-	if (fd < 0) {
-		fail(c, strerror(-fd));
-		return;
-	}
 	c->relay = relay_start(&c->net->loop, &c->net->pipes, c->guest_fd, fd, on_relayed, c);
 	if (c->relay == NULL) {
 		report(c, "no relay", 0, 0);
@@ -125,72 +111,26 @@ on_dialed(void *arg, int fd, size_t index)
 }
 
 static void
-start_dial(struct conn *c, const struct sockaddr_storage *addrs, size_t n)
+deny(struct conn *c, const struct policy_decision *decision)
 {
-	c->dial = dial_start(&c->net->loop, addrs, n, c->net->hooks.dial_limit_ms, on_dialed, c);
-	c->state = CONN_DIAL;
-}
+	char why[POLICY_TEXT_MAX];
 
-static bool
-is_allowed(const struct conn *c, const struct resolve_addr *a)
-{
-	const struct policy_dest dest = {.name = c->name != NULL ? c->host : NULL,
-		.addr = &a->addr,
-		.port = c->port,
-		.addr_is_host = a->is_host};
-	struct policy_decision decision = policy_decide(&dest);
-	char text[IP_ADDR_TEXT_MAX], why[POLICY_TEXT_MAX];
-
-	if (decision.outcome == POLICY_ALLOW)
-		return true;
-	ip_addr_format(&a->addr, text);
-	policy_decision_text(&decision, why);
-	log_debug("tcp %s:%u: %s %s", c->host, c->port, text, why);
-	return false;
-}
-
-/* An address that is not allowed is taken out of the answer; the others may be used. */
-static size_t
-choose_addresses(
-	const struct conn *c, const struct resolve_reply *reply, struct sockaddr_storage *out)
-{
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < reply->n; i++)
-		if (is_allowed(c, &reply->addrs[i]))
-			ip_addr_to_sockaddr(&reply->addrs[i].addr, c->port, &out[n++]);
-	dial_sort(out, n);
-	return n;
+	policy_decision_text(decision, why);
+	fail(c, why);
 }
 
 static void
-on_resolved(void *arg, const struct resolve_reply *reply)
+on_reached(void *arg, const struct reach_result *r)
 {
-	struct sockaddr_storage addrs[RESOLVE_ADDRS_MAX];
 	struct conn *c = arg;
-	size_t n;
 
-	c->lookup = NULL;
-	if (reply->error < 0) {
-		fail(c, reply->error == -ENOENT ? "no such host" : "the host cannot be resolved");
-		return;
-	}
-	n = choose_addresses(c, reply, addrs);
-	if (n == 0)
-		fail(c, "no address is allowed");
+	c->reach = NULL;
+	if (r->end == REACH_CONNECTED)
+		start_relay(c, r->fd);
+	else if (r->end == REACH_DENIED)
+		deny(c, &r->decision);
 	else
-		start_dial(c, addrs, n);
-}
-
-static void
-start_lookup(struct conn *c)
-{
-	/* A raw address is only looked at: is it one of the host's own? */
-	c->lookup = resolve_lookup(c->net->resolve, c->host, c->name == NULL, on_resolved, c);
-	if (c->lookup == NULL)
-		fail(c, "too many lookups");
-	else
-		c->state = CONN_LOOKUP;
+		fail(c, r->error == -ENOENT ? "no such host" : strerror(-r->error));
 }
 
 /* Finds out what the guest means by this address. False: nothing. */
@@ -200,68 +140,52 @@ identify(struct conn *c, uint32_t addr)
 	struct ip_addr raw = ip_addr_v4(addr);
 
 	ip_addr_format(&raw, c->raw);
-	c->host = c->raw;
+	c->dest.host = c->raw;
+	c->dest.is_raw = true;
 	if (addr == NET_GATEWAY) {
-		c->host = HOST_NAME_DOCKER;
+		c->dest.host = HOST_NAME_DOCKER;
+		c->dest.is_raw = false;
 	} else if (addr >= NET_FAKE_FIRST && addr <= NET_FAKE_LAST) {
 		c->name = names_find(c->net->names, addr);
 		if (c->name == NULL)
 			return false;
 		names_pin(c->net->names, c->name);
-		c->host = name_text(c->name);
+		c->dest.host = name_text(c->name);
+		c->dest.is_raw = false;
 	}
 	return true;
 }
 
-static const struct net_override *
-find_override(const struct conn *c)
-{
-	const struct net_override *ov = overrides_find(&c->net->overrides, c->host, c->port);
-
-	if (ov == NULL && strcmp(c->host, HOST_NAME_DOCKER) == 0)
-		ov = overrides_find(&c->net->overrides, HOST_NAME_GATEWAY, c->port);
-	return ov;
-}
-
 static void
-judge(struct conn *c, uint32_t addr)
+start(struct conn *c)
 {
-	const struct net_override *ov = find_override(c);
-	struct ip_addr raw = ip_addr_v4(addr);
-	const struct policy_dest dest = {.name = c->host != c->raw ? c->host : NULL,
-		.addr = c->host == c->raw ? &raw : NULL,
-		.port = c->port,
-		.overridden = ov != NULL};
-	struct policy_decision decision = policy_decide(&dest);
-	struct sockaddr_storage to;
-	char why[POLICY_TEXT_MAX];
+	struct policy_decision decision = reach_judge(c->net, &c->dest);
 
 	if (decision.outcome != POLICY_ALLOW) {
-		policy_decision_text(&decision, why);
-		fail(c, why);
-	} else if (ov != NULL) {
-		override_address(ov, c->port, &to);
-		start_dial(c, &to, 1);
-	} else {
-		start_lookup(c);
+		deny(c, &decision);
+		return;
 	}
+	c->reach = reach_start(c->net, &c->dest, on_reached, c);
+	if (c->reach == NULL)
+		fail(c, "too many lookups");
+	else
+		c->state = CONN_REACH;
 }
 
 void
 conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
-	uint32_t addr = ntohl(dst->sin_addr.s_addr);
 
 	c->net = net;
 	c->guest_fd = guest_fd;
-	c->port = ntohs(dst->sin_port);
+	c->dest.port = ntohs(dst->sin_port);
 	c->since_ms = clock_mono_ms();
 	LIST_INSERT_HEAD(&net->conns, c, link);
 	net->nconns++;
 	sock_tune(guest_fd);
-	if (identify(c, addr))
-		judge(c, addr);
+	if (identify(c, ntohl(dst->sin_addr.s_addr)))
+		start(c);
 	else
 		fail(c, "an address that stands for no name");
 }

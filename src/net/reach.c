@@ -1,0 +1,154 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/log.h>
+#include <base/mem.h>
+#include <policy/policy.h>
+
+#include "dial.h"
+#include "reach.h"
+
+struct reach {
+	struct net *net;
+	struct reach_dest dest;
+	struct lookup *lookup; /* at most one of these two is set */
+	struct dial *dial;
+	struct policy_decision decision;
+	reach_fn *done;
+	void *arg;
+};
+
+static const struct net_override *
+find_override(const struct net *net, const struct reach_dest *d)
+{
+	const struct net_override *ov = overrides_find(&net->overrides, d->host, d->port);
+
+	if (ov == NULL && strcmp(d->host, HOST_NAME_DOCKER) == 0)
+		ov = overrides_find(&net->overrides, HOST_NAME_GATEWAY, d->port);
+	return ov;
+}
+
+struct policy_decision
+reach_judge(const struct net *net, const struct reach_dest *d)
+{
+	struct ip_addr raw;
+	struct policy_dest dest = {.name = d->is_raw ? NULL : d->host,
+		.port = d->port,
+		.overridden = find_override(net, d) != NULL};
+
+	if (d->is_raw && ip_addr_parse(d->host, &raw) == 0)
+		dest.addr = &raw;
+	return policy_decide(&dest);
+}
+
+static void
+finish(struct reach *r, enum reach_end end, int fd, int error)
+{
+	struct reach_result result = {
+		.end = end, .fd = fd, .error = error, .decision = r->decision};
+	reach_fn *done = r->done;
+	void *arg = r->arg;
+
+	free(r);
+	done(arg, &result);
+}
+
+static void
+on_dialed(void *arg, int fd, size_t index)
+{
+	struct reach *r = arg;
+
+	(void)index;
+	finish(r, fd < 0 ? REACH_FAILED : REACH_CONNECTED, fd, fd < 0 ? fd : 0);
+}
+
+static void
+start_dial(struct reach *r, const struct sockaddr_storage *addrs, size_t n)
+{
+	r->dial = dial_start(&r->net->loop, addrs, n, r->net->hooks.dial_limit_ms, on_dialed, r);
+}
+
+static bool
+is_allowed(struct reach *r, const struct resolve_addr *a)
+{
+	const struct policy_dest dest = {.name = r->dest.is_raw ? NULL : r->dest.host,
+		.addr = &a->addr,
+		.port = r->dest.port,
+		.addr_is_host = a->is_host};
+	char text[IP_ADDR_TEXT_MAX], why[POLICY_TEXT_MAX];
+	struct policy_decision decision = policy_decide(&dest);
+
+	if (decision.outcome == POLICY_ALLOW)
+		return true;
+	r->decision = decision;
+	ip_addr_format(&a->addr, text);
+	policy_decision_text(&decision, why);
+	log_debug("%s:%u: %s %s", r->dest.host, r->dest.port, text, why);
+	return false;
+}
+
+/* An address that is not allowed is taken out of the answer; the others may be used. */
+static size_t
+choose_addresses(struct reach *r, const struct resolve_reply *reply, struct sockaddr_storage *out)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < reply->n; i++)
+		if (is_allowed(r, &reply->addrs[i]))
+			ip_addr_to_sockaddr(&reply->addrs[i].addr, r->dest.port, &out[n++]);
+	dial_sort(out, n);
+	return n;
+}
+
+static void
+on_resolved(void *arg, const struct resolve_reply *reply)
+{
+	struct sockaddr_storage addrs[RESOLVE_ADDRS_MAX];
+	struct reach *r = arg;
+	size_t n;
+
+	r->lookup = NULL;
+	if (reply->error < 0) {
+		finish(r, REACH_FAILED, -1, reply->error);
+		return;
+	}
+	n = choose_addresses(r, reply, addrs);
+	if (n == 0)
+		finish(r, REACH_DENIED, -1, -EACCES);
+	else
+		start_dial(r, addrs, n);
+}
+
+struct reach *
+reach_start(struct net *net, const struct reach_dest *d, reach_fn *done, void *arg)
+{
+	const struct net_override *ov = find_override(net, d);
+	struct reach *r = xcalloc(1, sizeof(*r));
+	struct sockaddr_storage to;
+
+	*r = (struct reach){
+		.net = net, .dest = *d, .done = done, .arg = arg, .decision = reach_judge(net, d)};
+	if (ov != NULL) {
+		override_address(ov, d->port, &to);
+		start_dial(r, &to, 1);
+		return r;
+	}
+	/* A raw address is only looked at: is it one of the host's own? */
+	r->lookup = resolve_lookup(net->resolve, d->host, d->is_raw, on_resolved, r);
+	if (r->lookup == NULL) {
+		free(r);
+		return NULL;
+	}
+	return r;
+}
+
+void
+reach_cancel(struct reach *r)
+{
+	if (r->lookup != NULL)
+		lookup_cancel(r->lookup);
+	if (r->dial != NULL)
+		dial_cancel(r->dial);
+	free(r);
+}
