@@ -40,6 +40,7 @@ note_inval_inode(struct fs *fs, uint64_t id, int64_t off)
 	log_debug("note: inode %llu from %lld", (unsigned long long)id, (long long)off);
 	note_head(fs, FUSE_NOTIFY_INVAL_INODE, sizeof(n));
 	buf_append(&fs->notes, &n, sizeof(n));
+	fuse_line_seal(&fs->notes);
 }
 
 void
@@ -52,6 +53,7 @@ note_inval_entry(struct fs *fs, uint64_t dir, const char *name)
 	note_head(fs, FUSE_NOTIFY_INVAL_ENTRY, sizeof(n) + len + 1);
 	buf_append(&fs->notes, &n, sizeof(n));
 	buf_append(&fs->notes, name, len + 1);
+	fuse_line_seal(&fs->notes);
 }
 
 /*
@@ -76,6 +78,7 @@ note_delete(struct fs *fs, uint64_t dir, uint64_t child, const char *name)
 	note_head(fs, FUSE_NOTIFY_DELETE, sizeof(n) + len + 1);
 	buf_append(&fs->notes, &n, sizeof(n));
 	buf_append(&fs->notes, name, len + 1);
+	fuse_line_seal(&fs->notes);
 }
 
 static bool

@@ -127,6 +127,7 @@ dispatch(struct fs *fs, const uint8_t *p, size_t n)
 		.error = e < 0 ? e : 0,
 		.unique = r.head.unique};
 	memcpy(fs->out.data + start, &h, sizeof(h));
+	fuse_line_seal(&fs->out);
 	log_debug("%s %llu '%s': %d, %u bytes", fuse_opcode_name(r.head.opcode),
 		(unsigned long long)r.head.nodeid, r.name != NULL ? r.name : "", h.error, h.len);
 	append_notes(fs);

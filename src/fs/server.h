@@ -20,6 +20,7 @@
 #include <base/list.h>
 #include <fs/fs.h>
 #include <wire/fuse.h>
+#include <wire/fuse_line.h>
 
 /* What the host may be made to hold for one guest. */
 #define INODES_MAX    (2u << 20)

@@ -1,11 +1,14 @@
 /*
- * How this works: three threads carry FUSE messages between /dev/fuse and the port.
+ * How this works: four threads carry FUSE messages between /dev/fuse and the port.
  *
- *   up    one request per read(2) of /dev/fuse, written whole to the port
- *   down  cuts the port's bytes into messages by their length field; replies go to /dev/fuse at
- * once, notifications (unique 0) into a queue note  writes the notifications: the kernel takes an
- * inode's or a page's lock for one, and whoever holds that may be waiting for a reply, so they must
- * never stand in the way of replies
+ *   up     one request per read(2) of /dev/fuse, written whole to the port
+ *   down   cuts the port's bytes into messages; replies go to /dev/fuse at once, notifications
+ *          (unique 0) into a queue
+ *   notes  writes the notifications: the kernel takes an inode's or a page's lock for one, and
+ *          whoever holds that may be waiting for a reply, so they must never stand in the way of
+ *          replies
+ *   again  when the host has replaced its fs role (wire/fuse_line.h): answers the mark and sends
+ *          what has no reply yet once more, while replies are being taken
  *
  * No thread touches the mount itself. Where a page of this process had to be written back through
  * the mount before a thread could go on, nothing would ever move again: memory is locked as it is
@@ -36,8 +39,10 @@
 #include <base/mem.h>
 #include <base/str.h>
 #include <wire/fuse.h>
+#include <wire/fuse_line.h>
 
 #include "guest.h"
+#include "pending.h"
 
 #define STACK_SIZE    (128u << 10)
 #define READ_SIZE     (64u << 10)
@@ -54,9 +59,12 @@ struct pump {
 	char mountpoint[PATH_MAX];
 	char device[32]; /* "0:42": names the connection and its read-ahead in /sys */
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* notes or stopped */
+	pthread_cond_t changed; /* notes, restarted or stopped */
 	struct buf notes;
 	bool stopped;
+	bool restarted; /* a mark has come and is not answered */
+	uint8_t nonce[FUSE_LINE_NONCE];
+	struct pending pending;
 };
 
 static bool
@@ -164,11 +172,41 @@ answer_here(const struct pump *p, const uint8_t *msg, size_t n)
 	return write(p->fuse_fd, &reply, sizeof(reply)) == sizeof(reply);
 }
 
+static int
+send_up(void *arg, const uint8_t *msg, size_t n)
+{
+	struct pump *p = arg;
+
+	return write_all(p->port_fd, msg, n);
+}
+
+/* A new request; its reply will show whether it has arrived. */
+static int
+send_new(struct pump *p, uint8_t **msg, size_t n)
+{
+	struct fuse_in_header h;
+	int r;
+
+	memcpy(&h, *msg, sizeof(h));
+	pthread_mutex_lock(&p->pending.sending);
+	if (fuse_request_is_oneway(h.opcode)) {
+		r = send_up(p, *msg, n);
+	} else {
+		/* Sent from where it is: whoever takes a buffer over leaves it as it is. */
+		const uint8_t *at = *msg;
+
+		pending_add(&p->pending, msg, n);
+		r = send_up(p, at, n);
+	}
+	pthread_mutex_unlock(&p->pending.sending);
+	return r;
+}
+
 static void *
 pump_up(void *arg)
 {
 	struct pump *p = arg;
-	CLEAN_FREE uint8_t *msg = xmalloc(FUSE_WIRE_MSG_MAX);
+	uint8_t *msg = pending_buffer(&p->pending);
 
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	for (;;) {
@@ -177,18 +215,69 @@ pump_up(void *arg)
 
 		if (n == -ENOENT) /* interrupted before it was read */
 			continue;
-		if (n <= 0) {
-			stop(p, "file system is gone", (int)-n);
+		if (n < (ssize_t)sizeof(struct fuse_in_header)) {
+			stop(p, "file system is gone", n < 0 ? (int)-n : 0);
 			return NULL;
 		}
 		if (answer_here(p, msg, (size_t)n))
 			continue;
-		r = write_all(p->port_fd, msg, (size_t)n);
+		r = send_new(p, &msg, (size_t)n);
 		if (r < 0) {
 			stop(p, "port is lost", -r);
 			return NULL;
 		}
 	}
+}
+
+static bool
+is_restarted(void *arg)
+{
+	struct pump *p = arg;
+	bool yes;
+
+	pthread_mutex_lock(&p->lock);
+	yes = p->restarted;
+	pthread_mutex_unlock(&p->lock);
+	return yes;
+}
+
+/* The next mark, whose answer is put into out. False: the end. */
+static bool
+wait_restart(struct pump *p, struct buf *out)
+{
+	bool go;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->restarted && !p->stopped)
+		pthread_cond_wait(&p->changed, &p->lock);
+	go = !p->stopped;
+	p->restarted = false;
+	fuse_line_answer(out, p->nonce);
+	pthread_mutex_unlock(&p->lock);
+	return go;
+}
+
+static void *
+pump_again(void *arg)
+{
+	struct pump *p = arg;
+	int r = 0;
+
+	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	while (r == 0) {
+		CLEAN_BUF struct buf answer = BUF_INIT;
+
+		if (!wait_restart(p, &answer))
+			return NULL;
+		log_warn("workspaces: the host has started its file server again");
+		pthread_mutex_lock(&p->pending.sending);
+		r = send_up(p, answer.data, answer.len);
+		if (r == 0)
+			r = pending_again(&p->pending, send_up, is_restarted, p);
+		pthread_mutex_unlock(&p->pending.sending);
+	}
+	stop(p, "port is lost", -r);
+	return NULL;
 }
 
 /*
@@ -259,6 +348,9 @@ deliver(struct pump *p, const uint8_t *msg, size_t n)
 	memcpy(&h, msg, sizeof(h));
 	if (h.unique == 0)
 		return queue_note(p, msg, n) ? 0 : ETIMEDOUT;
+	/* A second reply, from before and after a restart, is one too many. */
+	if (!pending_remove(&p->pending, h.unique))
+		return 0;
 	if (write(p->fuse_fd, msg, n) < 0 && errno != ENOENT) {
 		if (errno == ENODEV)
 			return ENODEV;
@@ -267,11 +359,48 @@ deliver(struct pump *p, const uint8_t *msg, size_t n)
 	return 0;
 }
 
+static void
+restart(struct pump *p, const uint8_t nonce[FUSE_LINE_NONCE])
+{
+	pthread_mutex_lock(&p->lock);
+	memcpy(p->nonce, nonce, sizeof(p->nonce));
+	p->restarted = true;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* What is whole in the buffer. False: it has stopped. */
+static bool
+take_down(struct pump *p, struct fuse_line *line, struct buf *in)
+{
+	uint8_t nonce[FUSE_LINE_NONCE];
+	enum fuse_line_event ev;
+	size_t n = 0;
+	int e = 0;
+
+	while (e == 0 && (ev = fuse_line_next(line, in, &n, nonce)) != FUSE_LINE_MORE) {
+		if (ev == FUSE_LINE_BROKEN) {
+			stop(p, "nonsense from the port", 0);
+			return false;
+		}
+		if (ev == FUSE_LINE_RESTART) {
+			restart(p, nonce);
+			continue;
+		}
+		e = deliver(p, in->data, n);
+		fuse_line_took(in, n);
+	}
+	if (e != 0)
+		stop(p, "invalidations are stuck", e);
+	return e == 0;
+}
+
 static void *
 pump_down(void *arg)
 {
 	struct pump *p = arg;
 	CLEAN_BUF struct buf in = BUF_INIT;
+	struct fuse_line line = {0};
 
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	for (;;) {
@@ -282,19 +411,8 @@ pump_down(void *arg)
 			return NULL;
 		}
 		buf_commit(&in, (size_t)n);
-		while ((n = fuse_wire_peek(&in, sizeof(struct fuse_out_header))) > 0) {
-			int e = deliver(p, in.data, (size_t)n);
-
-			if (e != 0) {
-				stop(p, "invalidations are stuck", e);
-				return NULL;
-			}
-			buf_consume(&in, (size_t)n);
-		}
-		if (n < 0) {
-			stop(p, "nonsense from the port", 0);
+		if (!take_down(p, &line, &in))
 			return NULL;
-		}
 	}
 }
 
@@ -376,13 +494,14 @@ pump_new(int port_fd, const char *mountpoint)
 	snprintf(p->mountpoint, sizeof(p->mountpoint), "%s", mountpoint);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->changed, NULL);
+	pending_init(&p->pending);
 	return p;
 }
 
 int
 guest_pump_start(int port_fd, const char *mountpoint, struct err *e)
 {
-	void *(*const threads[])(void *) = {pump_up, pump_down, pump_notes};
+	void *(*const threads[])(void *) = {pump_up, pump_down, pump_notes, pump_again};
 	struct pump *p = pump_new(port_fd, mountpoint);
 	int r;
 

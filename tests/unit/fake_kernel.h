@@ -28,6 +28,7 @@
 #include <base/io.h>
 #include <fs/fs.h>
 #include <wire/fuse.h>
+#include <wire/fuse_line.h>
 
 #define FK_UID     1234
 #define FK_WAIT_MS 10000
@@ -98,9 +99,13 @@ static inline void
 fk_message(struct fk *k, struct buf *b)
 {
 	uint64_t deadline = deadline_in_ms(FK_WAIT_MS);
+	uint8_t nonce[FUSE_LINE_NONCE];
+	struct fuse_line line = {0};
+	enum fuse_line_event ev;
+	size_t len = 0;
 	ssize_t n;
 
-	while ((n = fuse_wire_peek(&k->in, sizeof(struct fuse_out_header))) == 0) {
+	while ((ev = fuse_line_next(&line, &k->in, &len, nonce)) == FUSE_LINE_MORE) {
 		struct pollfd p = {k->sock, POLLIN, 0};
 
 		if (poll(&p, 1, deadline_left_ms(deadline)) != 1)
@@ -109,9 +114,9 @@ fk_message(struct fk *k, struct buf *b)
 		if (n <= 0)
 			fail_msg("the server is gone");
 	}
-	assert_true(n > 0);
-	buf_append(b, k->in.data, (size_t)n);
-	buf_consume(&k->in, (size_t)n);
+	assert_int_equal(ev, FUSE_LINE_MESSAGE);
+	buf_append(b, k->in.data, len);
+	fuse_line_took(&k->in, len);
 }
 
 static inline void
