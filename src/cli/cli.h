@@ -12,6 +12,7 @@
 #include <base/progress.h>
 #include <base/str.h>
 #include <state/state.h>
+#include <wire/session.h>
 
 /* Exit codes (conventions, section 10). */
 enum { EXIT_OURS = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, EXIT_USAGE = 2 };
@@ -123,6 +124,10 @@ int make_sandbox(struct cli *c, const struct args *a, const struct make_request 
 const char *make_option_differs(const struct args *a, const struct sandbox *s);
 int make_started(struct cli *c, const char *name, struct ui *u, struct err *e);
 
+/* ask.c: a question to the guest, its answer appended to ret. 0 or -errno. */
+int guest_ask(
+	const struct cli *c, const char *name, enum session_op op, struct buf *ret, struct err *e);
+
 /* terminal.c: a session on this terminal */
 struct terminal_options {
 	bool tty; /* raw mode, window size */
@@ -139,7 +144,6 @@ int terminal_run(
 int terminal_options_check(const struct terminal_options *o, struct err *e);
 int terminal_detach_keys_parse(
 	const char *text, unsigned char out[8], size_t *ret_n, struct err *e);
-struct session_open;
 /* Connects, opens, runs. */
 int terminal_session(struct cli *c, const char *name, struct session_open *open,
 	const struct terminal_options *o, struct err *e);

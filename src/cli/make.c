@@ -14,6 +14,7 @@
 #include <base/mem.h>
 #include <image/image.h>
 #include <supervisor/resolve.h>
+#include <state/port.h>
 #include <supervisor/supervisor.h>
 #include <vmm/vmm.h>
 
@@ -34,6 +35,8 @@ const struct option_def make_options[] = {
 	{"disk", 0, "SIZE", "size of the machine's disk, e.g. 40g (default: 20g; grows on demand)"},
 	{"accel", 0, "kvm|tcg", "force hardware virtualisation or software emulation"},
 	{"resolve", 0, "HOST:PORT:ADDR", "send a name's connections to this address"},
+	{"publish", 'p', "PORT",
+		"publish a port: [[HOST_IP:]HOST_PORT:]SANDBOX_PORT[/tcp|tcp4|tcp6]"},
 	{"quiet", 'q', NULL, "no progress"},
 	{0},
 };
@@ -125,6 +128,18 @@ pick_resolve(const struct args *a, struct strv *ret, struct err *e)
 }
 
 static int
+pick_ports(const struct args *a, struct strv *ret, struct err *e)
+{
+	CLEAN_STRV struct strv words = {0};
+	int r = 0;
+
+	args_all(a, "publish", &words);
+	for (size_t i = 0; i < words.n && r == 0; i++)
+		r = port_add_word(ret, words.v[i], e);
+	return r;
+}
+
+static int
 get_image(struct cli *c, const char *template, struct ui *u, struct image *ret, struct err *e)
 {
 	CLEAN_FREE char *guest = supervisor_guest_binary(e);
@@ -196,6 +211,8 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
 		r = pick_memory(a, &s->memory_bytes, e);
 	if (r == 0)
 		r = pick_accel(a, &s->accel, e);
+	if (r == 0)
+		r = pick_ports(a, &s->ports, e);
 	return r == 0 ? pick_resolve(a, &s->resolve, e) : r;
 }
 

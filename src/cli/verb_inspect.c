@@ -16,9 +16,6 @@
 
 #include "verbs.h"
 
-#define LIST_LIMIT_MS 5000
-#define LIST_MAX      (1 << 20)
-
 static json_t *
 session_list(const void *p, size_t n)
 {
@@ -39,38 +36,14 @@ session_list(const void *p, size_t n)
 	return a;
 }
 
-/* Asks the guest; whatever it answers, this ends within its limit. */
 static json_t *
 guest_sessions(const struct cli *c, const char *name)
 {
-	CLEAN_BUF struct buf payload = BUF_INIT, frame = BUF_INIT, in = BUF_INIT, list = BUF_INIT;
-	struct session_open o = {.op = SESSION_OP_LIST};
-	CLEAN_CLOSE int fd = supervisor_session(&c->paths, name, NULL);
-	uint64_t deadline = deadline_in_ms(LIST_LIMIT_MS);
-	struct frame f;
+	CLEAN_BUF struct buf list = BUF_INIT;
 
-	if (fd < 0)
+	if (guest_ask(c, name, SESSION_OP_LIST, &list, NULL) < 0)
 		return json_array();
-	session_open_encode(&o, &payload);
-	frame_put(&frame, SESSION_OPEN, payload.data, payload.len);
-	if (io_write_full(fd, frame.data, frame.len, deadline) < 0)
-		return json_array();
-	while (list.len < LIST_MAX) {
-		uint8_t byte;
-		int r;
-
-		while ((r = frame_peek(&in, &f)) > 0) {
-			if (f.type == SESSION_EXIT || f.type == SESSION_ERROR)
-				return session_list(list.data, list.len);
-			if (f.type == SESSION_STDOUT)
-				buf_append(&list, f.p, f.n);
-			buf_consume(&in, FRAME_HEAD + f.n);
-		}
-		if (r < 0 || io_read_full(fd, &byte, 1, deadline) < 0)
-			break;
-		buf_append(&in, &byte, 1);
-	}
-	return json_array();
+	return session_list(list.data, list.len);
 }
 
 static void
@@ -130,6 +103,7 @@ inspect_one(struct cli *c, const char *name, json_t *out, struct err *e)
 		s.image, "workspaces", ws, "cpus", (json_int_t)s.cpus, "memory_bytes",
 		(json_int_t)s.memory_bytes, "disk_bytes", (json_int_t)s.disk_bytes, "created",
 		(json_int_t)s.created, "env", strv_json(&s.env), "resolve", strv_json(&s.resolve));
+	json_object_set_new(o, "ports", strv_json(&s.ports));
 	add_disk(o, c, name);
 	if (running) {
 		add_running(o, c, name, &st);

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include <base/mem.h>
+#include <state/port.h>
 #include <supervisor/supervisor.h>
 
 #include "verbs.h"
@@ -58,6 +59,25 @@ workspaces_text(const struct sandbox *s)
 	return xstrdup(buf_str(&b));
 }
 
+/* What is open right now: "127.0.0.1:8080->3000/tcp4, ..." */
+static char *
+ports_text(const struct row *r)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < r->st.nports; i++) {
+		char shown[PORT_TEXT_MAX];
+		struct port p[2];
+		size_t n;
+
+		if (port_parse(r->st.ports[i].listening, p, &n, NULL) < 0)
+			continue;
+		port_show(&p[0], shown);
+		buf_printf(&b, "%s%s", b.len > 0 ? ", " : "", shown);
+	}
+	return xstrdup(buf_str(&b));
+}
+
 static json_t *
 row_json(const struct row *r)
 {
@@ -74,29 +94,39 @@ row_json(const struct row *r)
 	o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:s}", "name", r->s.name, "id", r->s.name, "agent",
 		r->s.agent != NULL ? r->s.agent : "", "status", row_status(r), "workspaces", ws,
 		"created", created);
+	CLEAN_FREE char *ports = ports_text(r);
+
+	json_object_set_new(o, "ports", json_string(ports));
 	if (r->broken[0] != '\0')
 		json_object_set_new(o, "error", json_string(r->broken));
 	return o;
 }
 
+static int
+max_int(int a, int b)
+{
+	return a > b ? a : b;
+}
+
 static void
 print_table(const struct row *rows, size_t n)
 {
-	int w = 7, wa = 5;
+	int w = 7, wa = 5, wp = 5;
 
 	for (size_t i = 0; i < n; i++) {
-		int len = (int)strlen(rows[i].s.name);
+		CLEAN_FREE char *ports = ports_text(&rows[i]);
 
-		w = len > w ? len : w;
+		w = max_int(w, (int)strlen(rows[i].s.name));
+		wp = max_int(wp, (int)strlen(ports));
 	}
-	printf("%-*s  %-*s  %-9s  %-6s  %s\n", w, "SANDBOX", wa, "AGENT", "STATUS", "PORTS",
+	printf("%-*s  %-*s  %-9s  %-*s  %s\n", w, "SANDBOX", wa, "AGENT", "STATUS", wp, "PORTS",
 		"WORKSPACE");
 	for (size_t i = 0; i < n; i++) {
-		CLEAN_FREE char *ws = workspaces_text(&rows[i].s);
+		CLEAN_FREE char *ws = workspaces_text(&rows[i].s), *ports = ports_text(&rows[i]);
 
-		printf("%-*s  %-*s  %-9s  %-6s  %s\n", w, rows[i].s.name, wa,
-			rows[i].s.agent != NULL ? rows[i].s.agent : "?", row_status(&rows[i]), "",
-			rows[i].broken[0] != '\0' ? rows[i].broken : ws);
+		printf("%-*s  %-*s  %-9s  %-*s  %s\n", w, rows[i].s.name, wa,
+			rows[i].s.agent != NULL ? rows[i].s.agent : "?", row_status(&rows[i]), wp,
+			ports, rows[i].broken[0] != '\0' ? rows[i].broken : ws);
 	}
 }
 

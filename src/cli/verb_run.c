@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <base/mem.h>
+#include <supervisor/supervisor.h>
 #include <wire/session.h>
 
 #include "verbs.h"
@@ -182,6 +183,20 @@ run_agent(struct cli *c, const struct args *a, const struct strv *env, const str
 	return r;
 }
 
+/* A sandbox that was there keeps what it publishes, and gets what is new. */
+static int
+publish_more(const struct cli *c, const struct args *a, const struct target *t, struct err *e)
+{
+	struct control_ports p = {0};
+	int r = 0;
+
+	args_all(a, "publish", &p.publish);
+	if (t->exists && p.publish.n > 0)
+		r = supervisor_ports(&c->paths, t->name, &p, e);
+	control_ports_release(&p);
+	return r;
+}
+
 /*
  * What is wrong with the words is said before anything is made or started. The environment is read
  * once: --env-file may be a pipe.
@@ -215,6 +230,8 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 	ui_finish(&u);
 	if (r == 0)
 		r = make_started(c, t.name, &u, e);
+	if (r == 0)
+		r = publish_more(c, a, &t, e);
 	if (r == 0 && args_has(a, "detached"))
 		printf("%s\n", t.name);
 	else if (r == 0)

@@ -11,6 +11,7 @@ const struct verb *const verbs[] = {
 	&verb_ls,
 	&verb_inspect,
 	&verb_logs,
+	&verb_ports,
 	&verb_stop,
 	&verb_rm,
 	&verb_network,

@@ -15,6 +15,7 @@
 #include <wire/frame.h>
 #include <wire/tlv.h>
 
+#include "listeners.h"
 #include "session.h"
 
 /* How long the last EXIT may take to get onto the line before the power goes. */
@@ -151,15 +152,30 @@ op_shutdown(struct client *c)
 }
 
 static void
+answer_list(struct client *c, const struct buf *list)
+{
+	for (size_t at = 0; at < list->len; at += FRAME_CHUNK)
+		client_output(c, SESSION_STDOUT, list->data + at,
+			list->len - at < FRAME_CHUNK ? list->len - at : FRAME_CHUNK);
+	client_exit(c, 0);
+}
+
+static void
 op_list(struct client *c)
 {
 	CLEAN_BUF struct buf list = BUF_INIT;
 
 	session_list(c->all, &list);
-	for (size_t at = 0; at < list.len; at += FRAME_CHUNK)
-		client_output(c, SESSION_STDOUT, list.data + at,
-			list.len - at < FRAME_CHUNK ? list.len - at : FRAME_CHUNK);
-	client_exit(c, 0);
+	answer_list(c, &list);
+}
+
+static void
+op_listeners(struct client *c)
+{
+	CLEAN_BUF struct buf list = BUF_INIT;
+
+	listeners_list(&list);
+	answer_list(c, &list);
 }
 
 static void
@@ -190,6 +206,9 @@ open_client(struct client *c, const struct session_open *o)
 		break;
 	case SESSION_OP_PING:
 		client_exit(c, 0);
+		break;
+	case SESSION_OP_LISTENERS:
+		op_listeners(c);
 		break;
 	}
 }

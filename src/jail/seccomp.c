@@ -171,6 +171,14 @@ build_allow(struct rules *r, enum jail_syscalls profile)
 		allow_internet_sockets(r);
 	else
 		add(r, SCMP_ACT_ERRNO(EACCES), "socket", 0, NULL);
+	/*
+	 * link holds TCP sockets of the host's network. To send with an address (MSG_FASTOPEN) is
+	 * to connect, and nothing of that is its business.
+	 */
+	if (profile == JAIL_SYSCALLS_LINK)
+		add_if(r, SCMP_ACT_ALLOW, "sendto", SCMP_CMP(4, SCMP_CMP_EQ, 0));
+	else
+		add_list(r, SCMP_ACT_ALLOW, syscalls_send);
 }
 
 /* Ids that the process has no business with: any but its own. */

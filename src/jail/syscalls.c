@@ -51,9 +51,11 @@ const char *const syscalls_files[] = {
 	/* watch */
 	"inotify_init1", "inotify_add_watch", "inotify_rm_watch", "name_to_handle_at", NULL};
 
-const char *const syscalls_sockets[] = {"sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg",
-	"recvmmsg", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername",
-	"socketpair", "splice", "tee", "newfstatat", NULL};
+const char *const syscalls_sockets[] = {"recvfrom", "recvmsg", "recvmmsg", "getsockopt",
+	"setsockopt", "getsockname", "getpeername", "socketpair", "splice", "tee", "newfstatat",
+	NULL};
+
+const char *const syscalls_send[] = {"sendto", "sendmsg", "sendmmsg", "shutdown", NULL};
 
 const char *const syscalls_connect[] = {"connect", "bind", "listen", "accept", "accept4", NULL};
 

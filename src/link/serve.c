@@ -26,6 +26,7 @@
 #include <wire/line.h>
 
 #include "mux.h"
+#include "port.h"
 
 #define LINE_OUT_MAX (128 * 1024)
 #define READ_MAX     (64 * 1024)
@@ -35,13 +36,16 @@
 #define ANSWER_MS 30000
 /* After the line's end: how long clients may take to read what came before it. */
 #define FLUSH_MS 1000
+/* Of all streams; the rest is kept for sessions, whatever comes to published ports. */
+#define PORT_STREAMS_MAX (LINE_STREAMS_MAX / 4 * 3)
 
 struct conn {
 	int fd;
 	struct mux_stream *stream;
-	bool eof;             /* nothing more to read from the client */
-	bool gone;            /* the client will not read any more */
-	uint64_t deadline_ms; /* of the answer, then of a gone client's last bytes; 0: none */
+	struct port_pipe *port; /* of a published port; NULL: a session */
+	bool eof;               /* nothing more to read from the client */
+	bool gone;              /* the client will not read any more */
+	uint64_t deadline_ms;   /* of the answer, then of a gone client's last bytes; 0: none */
 	struct conn *next;
 	size_t slot; /* in polls, this round; 0: not there */
 };
@@ -51,7 +55,7 @@ struct link {
 	struct mux *mux;
 	struct buf out; /* to the line */
 	struct conn *conns;
-	size_t nconns;
+	size_t nconns, nports; /* nports: of them, of published ports */
 	bool told_up;
 	struct pollfd polls[2 + LINE_STREAMS_MAX];
 	size_t npolls;
@@ -69,12 +73,17 @@ conn_free(struct link *l, struct conn *c)
 		}
 	}
 	l->nconns--;
+	if (c->port != NULL) {
+		l->nports--;
+		port_pipe_release(c->port);
+		free(c->port);
+	}
 	mux_stream_free(c->stream);
 	close(c->fd);
 	free(c);
 }
 
-static void
+static struct conn *
 conn_add(struct link *l, int fd)
 {
 	struct conn *c;
@@ -85,13 +94,53 @@ conn_add(struct link *l, int fd)
 	if (s == NULL) {
 		log_warn("link: one session too many");
 		close(fd);
-		return;
+		return NULL;
 	}
 	c = xcalloc(1, sizeof(*c));
 	*c = (struct conn){.fd = fd, .stream = s, .next = l->conns};
 	c->deadline_ms = deadline_in_ms(ANSWER_MS);
 	l->conns = c;
 	l->nconns++;
+	return c;
+}
+
+/* A reset, not an end of file: what the client has seen of the answer may not be all. */
+static void
+reset_at_close(int fd)
+{
+	struct linger now = {.l_onoff = 1};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+static void
+port_add(struct link *l, int fd, uint16_t port)
+{
+	struct conn *c;
+
+	reset_at_close(fd);
+	if (l->nports >= PORT_STREAMS_MAX) {
+		close(fd); /* said by nobody: whoever floods a port would flood the log */
+		return;
+	}
+	c = conn_add(l, fd);
+	if (c == NULL)
+		return;
+	c->port = xcalloc(1, sizeof(*c->port));
+	l->nports++;
+	port_pipe_open(c->port, c->stream, port);
+}
+
+static void
+port_cut(struct link *l, uint16_t port)
+{
+	struct conn *next;
+
+	for (struct conn *c = l->conns; c != NULL; c = next) {
+		next = c->next;
+		if (c->port != NULL && c->port->port == port)
+			conn_free(l, c);
+	}
 }
 
 static void
@@ -107,7 +156,18 @@ conn_gone(struct conn *c)
 static bool
 conn_wants_read(const struct conn *c)
 {
-	return !c->eof && !c->stream->closed && c->stream->up.len < MUX_UP_MAX;
+	if (c->eof || c->stream->closed)
+		return false;
+	return c->port != NULL ? port_pipe_has_room(c->stream) : c->stream->up.len < MUX_UP_MAX;
+}
+
+static ssize_t
+read_more(struct conn *c)
+{
+	struct mux_stream *s = c->stream;
+
+	return c->port != NULL ? port_pipe_read(s, c->fd)
+			       : buf_read_fd(&s->up, c->fd, MUX_UP_MAX - s->up.len);
 }
 
 static void
@@ -117,7 +177,7 @@ conn_read(struct conn *c)
 	ssize_t n;
 
 	while (conn_wants_read(c)) {
-		n = buf_read_fd(&s->up, c->fd, MUX_UP_MAX - s->up.len);
+		n = read_more(c);
 		if (n == -EAGAIN && !c->gone)
 			break;
 		if (n <= 0) {
@@ -133,20 +193,34 @@ conn_read(struct conn *c)
 	mux_stream_resume(s);
 }
 
+/* What the client gets: the stream's bytes, or those of a published port without their frames. */
+static struct buf *
+conn_down(struct conn *c)
+{
+	if (c->port == NULL)
+		return &c->stream->down;
+	port_pipe_take(c->port, c->stream);
+	return &c->port->out;
+}
+
 static void
 conn_write(struct conn *c)
 {
-	struct mux_stream *s = c->stream;
-	size_t before = s->down.len;
-	ssize_t n;
+	ssize_t n = 1;
 
-	if (before == 0 || c->gone)
-		return;
-	n = send(c->fd, s->down.data, before, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n > 0)
-		mux_stream_passed(s, (size_t)n);
-	else if (n < 0 && errno != EAGAIN && errno != EINTR)
-		conn_gone(c);
+	while (n > 0 && !c->gone) {
+		struct buf *down = conn_down(c);
+
+		if (down->len == 0)
+			return;
+		n = send(c->fd, down->data, down->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n > 0 && c->port != NULL)
+			buf_consume(down, (size_t)n);
+		else if (n > 0)
+			mux_stream_passed(c->stream, (size_t)n);
+		else if (n < 0 && errno != EAGAIN && errno != EINTR)
+			conn_gone(c);
+	}
 }
 
 static void
@@ -169,25 +243,43 @@ conn_is_done(const struct conn *c)
 		return true;
 	if (c->gone && (s->closed || (c->eof && s->up.len == 0)))
 		return true;
-	return s->down_end && s->down.len == 0;
+	if (c->port != NULL && c->port->ended)
+		return c->port->out.len == 0;
+	return s->down_end && s->down.len == 0 && (c->port == NULL || c->port->out.len == 0);
+}
+
+/* Over, and the client is told how: an orderly end is no reset. */
+static void
+conn_end(struct link *l, struct conn *c)
+{
+	struct linger off = {0};
+
+	if (c->port != NULL && c->port->ended && !c->port->failed)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+	conn_free(l, c);
 }
 
 static int
 take_session(struct link *l)
 {
-	uint8_t msg;
+	uint8_t msg[3] = {0};
 	size_t nfds = 0;
 	int fd = -1;
-	ssize_t n = io_recv_fds(l->control, &msg, 1, &fd, 1, &nfds);
+	ssize_t n = io_recv_fds(l->control, msg, sizeof(msg), &fd, 1, &nfds);
+	uint16_t port = (uint16_t)(msg[1] << 8 | msg[2]);
 
 	if (n == -EAGAIN)
 		return 1;
 	if (n <= 0)
 		return 0; /* the supervisor has gone, or hangs up */
-	if (nfds == 1 && msg == LINK_SESSION)
+	if (nfds == 1 && msg[0] == LINK_SESSION)
 		conn_add(l, fd);
+	else if (nfds == 1 && msg[0] == LINK_PORT && n == sizeof(msg))
+		port_add(l, fd, port);
 	else if (nfds == 1)
 		close(fd);
+	else if (msg[0] == LINK_CUT && n == sizeof(msg))
+		port_cut(l, port);
 	return 1;
 }
 
@@ -254,7 +346,7 @@ set_polls(struct link *l)
 		c->slot = l->npolls;
 		l->polls[l->npolls++] = (struct pollfd){.fd = c->fd,
 			.events = (short)((conn_wants_read(c) ? POLLIN : 0) |
-					  (c->stream->down.len > 0 ? POLLOUT : 0))};
+					  (conn_down(c)->len > 0 ? POLLOUT : 0))};
 	}
 }
 
@@ -302,7 +394,7 @@ settle_conns(struct link *l)
 			more = true;
 		}
 		if (conn_is_done(c)) {
-			conn_free(l, c);
+			conn_end(l, c);
 			more = true;
 		}
 	}
@@ -356,8 +448,8 @@ flush_conns(struct link *l)
 		for (struct conn *c = l->conns; c != NULL; c = next) {
 			next = c->next;
 			conn_write(c);
-			if (c->gone || c->stream->down.len == 0)
-				conn_free(l, c);
+			if (c->gone || conn_down(c)->len == 0)
+				conn_end(l, c);
 		}
 		if (l->conns == NULL || deadline_left_ms(deadline) == 0)
 			return;

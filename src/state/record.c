@@ -29,12 +29,13 @@ record_encode(const struct sandbox *s, struct buf *out)
 			ws, json_pack("{s:o,s:b,s:b}", "path",
 				    json_string_nocheck(s->workspaces[i].path), "read_only",
 				    s->workspaces[i].read_only, "file", s->workspaces[i].is_file));
-	o = json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:I}", "version",
+	o = json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:o,s:I}", "version",
 		RECORD_VERSION, "name", s->name, "agent", s->agent, "image", s->image, "workspaces",
 		ws, "cpus", (json_int_t)s->cpus, "memory_bytes", (json_int_t)s->memory_bytes,
 		"disk_bytes", (json_int_t)s->disk_bytes, "accel",
 		s->accel != NULL ? s->accel : "auto", "env", from_strv(&s->env), "resolve",
-		from_strv(&s->resolve), "created", (json_int_t)s->created);
+		from_strv(&s->resolve), "ports", from_strv(&s->ports), "created",
+		(json_int_t)s->created);
 	text = json_dumps(o, JSON_INDENT(2));
 	json_decref(o);
 	if (text == NULL)
@@ -84,13 +85,13 @@ from_json(json_t *o, struct sandbox *s, struct err *e)
 {
 	const char *name, *agent, *image, *accel;
 	json_int_t cpus, memory, disk, created;
-	json_t *ws, *env, *resolve;
+	json_t *ws, *env, *resolve, *ports = NULL; /* ports came later */
 	json_error_t je;
 
-	if (json_unpack_ex(o, &je, 0, "{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:I}", "name",
+	if (json_unpack_ex(o, &je, 0, "{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s?o,s:I}", "name",
 		    &name, "agent", &agent, "image", &image, "workspaces", &ws, "cpus", &cpus,
 		    "memory_bytes", &memory, "disk_bytes", &disk, "accel", &accel, "env", &env,
-		    "resolve", &resolve, "created", &created) < 0)
+		    "resolve", &resolve, "ports", &ports, "created", &created) < 0)
 		return err_set(e, EINVAL, "sandbox.json: %s", je.text);
 	if (cpus < 1 || cpus > 1024 || memory < 1 || disk < 0 || strchr(image, '/') != NULL)
 		return err_set(e, EINVAL, "sandbox.json: a value is out of range");
@@ -103,7 +104,7 @@ from_json(json_t *o, struct sandbox *s, struct err *e)
 	s->disk_bytes = (uint64_t)disk;
 	s->created = created;
 	if (to_workspaces(ws, s) < 0 || to_strv(env, &s->env) < 0 ||
-		to_strv(resolve, &s->resolve) < 0)
+		to_strv(resolve, &s->resolve) < 0 || to_strv(ports, &s->ports) < 0)
 		return err_set(e, EINVAL, "sandbox.json: a list holds what it may not");
 	return 0;
 }

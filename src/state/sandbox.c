@@ -28,6 +28,7 @@ sandbox_release(struct sandbox *s)
 	free(s->workspaces);
 	strv_release(&s->env);
 	strv_release(&s->resolve);
+	strv_release(&s->ports);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -95,6 +96,19 @@ sandbox_load(const struct state_paths *p, const char *name, struct sandbox *ret,
 	free(ret->name);
 	ret->name = xstrdup(name);
 	return 0;
+}
+
+int
+sandbox_save(const struct state_paths *p, const struct sandbox *s, struct err *e)
+{
+	CLEAN_FREE char *dir = state_sandbox_dir(p, s->name);
+	CLEAN_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEAN_BUF struct buf b = BUF_INIT;
+
+	if (fd < 0)
+		return err_sys(e, errno, "sandbox '%s'", s->name);
+	record_encode(s, &b);
+	return io_write_file_atomic(fd, "sandbox.json", b.data, b.len, 0600, e);
 }
 
 int

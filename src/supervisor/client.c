@@ -102,17 +102,25 @@ read_answer(int fd, const struct talk *t, struct buf *b, struct frame *f, uint64
 }
 
 static int
-request(int fd, enum control_frame type, struct err *e)
+request_with(int fd, enum control_frame type, const struct buf *payload, struct err *e)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
 	int r;
 
-	frame_put(&b, (uint8_t)type, NULL, 0);
+	frame_put(&b, (uint8_t)type, payload->data, payload->len);
 	r = io_write_full(fd, b.data, b.len, deadline_in_ms(STATUS_LIMIT_MS));
 	if (r == -ETIMEDOUT)
 		return err_set(e, ETIMEDOUT, "the supervisor does not listen");
 	/* It went away with our connection in its queue: ECONNRESET, or EPIPE. */
 	return r < 0 ? err_set(e, EPIPE, "the supervisor ended") : 0;
+}
+
+static int
+request(int fd, enum control_frame type, struct err *e)
+{
+	static const struct buf empty = BUF_INIT;
+
+	return request_with(fd, type, &empty, e);
 }
 
 /* Connection refused or no socket: nobody runs there. */
@@ -234,6 +242,22 @@ supervisor_session(const struct state_paths *p, const char *name, struct err *e)
 	if (r == 0)
 		r = read_answer(fd, NULL, &b, &f, START_LIMIT_MS, e);
 	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int
+supervisor_ports(const struct state_paths *p, const char *name, const struct control_ports *change,
+	struct err *e)
+{
+	CLEAN_BUF struct buf payload = BUF_INIT, b = BUF_INIT;
+	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
+	struct frame f;
+	int r;
+
+	if (fd < 0)
+		return nobody(fd) ? err_set(e, ESRCH, "sandbox '%s' does not run", name) : fd;
+	control_ports_encode(change, &payload);
+	r = request_with(fd, CONTROL_PORTS, &payload, e);
+	return r == 0 ? read_answer(fd, NULL, &b, &f, STATUS_LIMIT_MS, e) : r;
 }
 
 /* After OK the supervisor has only to exit; end of file on its connection tells when. */

@@ -19,7 +19,7 @@
 #include "sup.h"
 
 #define CLIENTS_MAX    256 /* well below the usual limit of descriptors */
-#define REQUEST_MAX    4096
+#define REQUEST_MAX    16384
 #define REPLY_LIMIT_MS 2000
 
 struct client {
@@ -124,6 +124,7 @@ answer_status(struct client *c)
 		if (s->child[i].role != NULL)
 			control_status_add_process(
 				&st, s->child[i].role, (uint32_t)s->child[i].pid);
+	sup_ports_status(s, &st);
 	control_status_encode(&st, &b);
 	control_status_release(&st);
 	reply(c, CONTROL_OK, b.data, b.len);
@@ -131,9 +132,32 @@ answer_status(struct client *c)
 }
 
 static void
-request(struct client *c, uint8_t type)
+change_ports(struct client *c, const struct frame *f)
+{
+	struct control_ports ports = {0};
+	struct err e = {0};
+	int r = control_ports_decode(f->p, f->n, &ports);
+
+	if (r < 0)
+		err_set(&e, EBADMSG, "malformed request");
+	else if (c->sup->phase != PHASE_RUNNING)
+		r = err_set(&e, EAGAIN, "the sandbox is not running: try again in a moment");
+	else
+		r = sup_ports_change(c->sup, &ports, &e);
+	control_ports_release(&ports);
+	if (r < 0) {
+		reply_error(c, e.msg);
+		return;
+	}
+	reply(c, CONTROL_OK, NULL, 0);
+	drop(c);
+}
+
+static void
+request(struct client *c, const struct frame *f)
 {
 	struct sup *s = c->sup;
+	uint8_t type = f->type;
 
 	c->waits_for = type;
 	switch (type) {
@@ -151,6 +175,9 @@ request(struct client *c, uint8_t type)
 		else if (s->phase != PHASE_STARTING)
 			reply_error(c, "the sandbox is stopping: try again in a moment");
 		return;
+	case CONTROL_PORTS:
+		change_ports(c, f);
+		return;
 	case CONTROL_STOP:
 		sup_stop(s);
 		return;
@@ -162,6 +189,7 @@ request(struct client *c, uint8_t type)
 static void
 on_client(uv_poll_t *p, int status, int events)
 {
+	CLEAN_BUF struct buf payload = BUF_INIT;
 	struct client *c = p->data;
 	struct frame f;
 	ssize_t n;
@@ -182,8 +210,10 @@ on_client(uv_poll_t *p, int status, int events)
 	}
 	if (r == 0)
 		return;
+	buf_append(&payload, f.p, f.n);
+	f.p = payload.data;
 	buf_consume(&c->in, FRAME_HEAD + f.n);
-	request(c, f.type);
+	request(c, &f);
 }
 
 static bool

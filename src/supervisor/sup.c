@@ -158,6 +158,12 @@ sup_stop(struct sup *s)
 	maybe_done(s);
 }
 
+static void
+report_note(struct sup *s, const char *text)
+{
+	report(s, CONTROL_NOTE, text);
+}
+
 void
 sup_ready(struct sup *s)
 {
@@ -170,6 +176,7 @@ sup_ready(struct sup *s)
 	state_set_last_stop(&s->paths, s->sandbox.name, "ended without a word (power cut or kill)");
 	snprintf(text, sizeof(text), "ready after %llu ms", (unsigned long long)s->boot_ms);
 	log_debug("%s", text);
+	sup_ports_start(s, report_note);
 	report(s, CONTROL_OK, "");
 	sup_control_ready(s);
 }

@@ -11,6 +11,7 @@
 #include <base/err.h>
 #include <image/image.h>
 #include <jail/jail.h>
+#include <state/port.h>
 #include <state/state.h>
 #include <vmm/vmm.h>
 #include <wire/control.h>
@@ -59,6 +60,7 @@ struct sup {
 	bool paused;     /* QEMU stopped the machine: the host's disk is full */
 	struct client *clients;
 	struct guest_call *calls;
+	struct published *published;
 	char *note;
 	char lost[1024]; /* a cable or its role ended: why it stops unless QEMU ends as well */
 	char why[1024];  /* why it stops: a sentence; empty for a plain stop */
@@ -99,6 +101,11 @@ int sup_guest_call(struct sup *s, const struct session_open *o, uint64_t timeout
 void sup_guest_calls_drop(struct sup *s);
 /* Hands a socket to the link role, which makes a stream of it; the descriptor is closed here. */
 int sup_link_session(struct sup *s, int fd, struct err *e);
+
+/* ports.c */
+void sup_ports_start(struct sup *s, void (*note)(struct sup *s, const char *text));
+int sup_ports_change(struct sup *s, const struct control_ports *c, struct err *e);
+void sup_ports_status(const struct sup *s, struct control_status *ret);
 
 /* identity.c */
 int sup_identity(const struct sup *s, struct identity *ret, struct err *e);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/cleanup.h>
 #include <base/mem.h>
 #include <wire/control.h>
 #include <wire/tlv.h>
@@ -12,10 +13,17 @@ enum {
 	TAG_STARTED,
 	TAG_BOOT,
 	TAG_ROLE,
-	TAG_PID /* of the role before */
+	TAG_PID, /* of the role before */
+	TAG_PORT_ASKED,
+	TAG_PORT_LISTENING, /* of the port before */
+	TAG_PORT_ERROR,     /* likewise */
+	TAG_PUBLISH,
+	TAG_UNPUBLISH,
 };
 
 #define PROCESSES_MAX 64
+#define PORTS_MAX     256
+#define PORT_MAX      256 /* bytes of one text about a port */
 
 const char *
 control_state_name(enum control_state s)
@@ -36,6 +44,12 @@ control_status_release(struct control_status *s)
 {
 	for (size_t i = 0; i < s->nprocesses; i++)
 		free(s->processes[i].role);
+	for (size_t i = 0; i < s->nports; i++) {
+		free(s->ports[i].asked);
+		free(s->ports[i].listening);
+		free(s->ports[i].error);
+	}
+	free(s->ports);
 	free(s->processes);
 	free(s->accel);
 	memset(s, 0, sizeof(*s));
@@ -49,6 +63,15 @@ control_status_add_process(struct control_status *s, const char *role, uint32_t 
 }
 
 void
+control_status_add_port(
+	struct control_status *s, const char *asked, const char *listening, const char *error)
+{
+	s->ports = xreallocarray(s->ports, s->nports + 1, sizeof(*s->ports));
+	s->ports[s->nports++] =
+		(struct control_port){xstrdup(asked), xstrdup(listening), xstrdup(error)};
+}
+
+void
 control_status_encode(const struct control_status *s, struct buf *out)
 {
 	tlv_put_u64(out, TAG_STATE, s->state);
@@ -58,6 +81,11 @@ control_status_encode(const struct control_status *s, struct buf *out)
 	for (size_t i = 0; i < s->nprocesses; i++) {
 		tlv_put_str(out, TAG_ROLE, s->processes[i].role);
 		tlv_put_u64(out, TAG_PID, s->processes[i].pid);
+	}
+	for (size_t i = 0; i < s->nports; i++) {
+		tlv_put_str(out, TAG_PORT_ASKED, s->ports[i].asked);
+		tlv_put_str(out, TAG_PORT_LISTENING, s->ports[i].listening);
+		tlv_put_str(out, TAG_PORT_ERROR, s->ports[i].error);
 	}
 }
 
@@ -70,6 +98,17 @@ add_role(struct control_status *s, const struct tlv *t)
 		return -EBADMSG;
 	control_status_add_process(s, role, 0);
 	free(role);
+	return 0;
+}
+
+static int
+add_port(struct control_status *s, const struct tlv *t)
+{
+	CLEAN_FREE char *asked = NULL;
+
+	if (s->nports >= PORTS_MAX || tlv_str(t, PORT_MAX, &asked) < 0)
+		return -EBADMSG;
+	control_status_add_port(s, asked, "", "");
 	return 0;
 }
 
@@ -97,6 +136,14 @@ field(struct control_status *s, const struct tlv *t)
 			return -EBADMSG;
 		s->processes[s->nprocesses - 1].pid = (uint32_t)v;
 		return 0;
+	case TAG_PORT_ASKED:
+		return add_port(s, t);
+	case TAG_PORT_LISTENING:
+		return s->nports == 0 ? -EBADMSG
+				      : tlv_str(t, PORT_MAX, &s->ports[s->nports - 1].listening);
+	case TAG_PORT_ERROR:
+		return s->nports == 0 ? -EBADMSG
+				      : tlv_str(t, PORT_MAX, &s->ports[s->nports - 1].error);
 	default:
 		return 0;
 	}
@@ -121,5 +168,46 @@ control_status_decode(const void *p, size_t n, struct control_status *ret)
 		return -EBADMSG;
 	}
 	*ret = s;
+	return 0;
+}
+
+void
+control_ports_release(struct control_ports *p)
+{
+	strv_release(&p->unpublish);
+	strv_release(&p->publish);
+}
+
+void
+control_ports_encode(const struct control_ports *p, struct buf *out)
+{
+	for (size_t i = 0; i < p->unpublish.n; i++)
+		tlv_put_str(out, TAG_UNPUBLISH, p->unpublish.v[i]);
+	for (size_t i = 0; i < p->publish.n; i++)
+		tlv_put_str(out, TAG_PUBLISH, p->publish.v[i]);
+}
+
+int
+control_ports_decode(const void *p, size_t n, struct control_ports *ret)
+{
+	struct control_ports c = {0};
+	struct tlv_reader rd;
+	struct tlv t;
+	int r;
+
+	tlv_reader_init(&rd, p, n);
+	while ((r = tlv_next(&rd, &t)) > 0) {
+		if (t.tag == TAG_PUBLISH)
+			r = tlv_strv(&t, PORT_MAX, PORTS_MAX, &c.publish);
+		else if (t.tag == TAG_UNPUBLISH)
+			r = tlv_strv(&t, PORT_MAX, PORTS_MAX, &c.unpublish);
+		if (r < 0)
+			break;
+	}
+	if (r < 0) {
+		control_ports_release(&c);
+		return -EBADMSG;
+	}
+	*ret = c;
 	return 0;
 }

@@ -87,7 +87,7 @@ open_field(struct session_open *o, const struct tlv *t)
 
 	switch (t->tag) {
 	case TAG_OP:
-		r = get_max(t, SESSION_OP_PING, &v);
+		r = get_max(t, SESSION_OP_LISTENERS, &v);
 		o->op = (enum session_op)v;
 		break;
 	case TAG_ARG:
@@ -150,6 +150,7 @@ open_is_whole(const struct session_open *o)
 	case SESSION_OP_SHUTDOWN:
 	case SESSION_OP_LIST:
 	case SESSION_OP_PING:
+	case SESSION_OP_LISTENERS:
 		return true;
 	}
 	return false;
@@ -268,5 +269,26 @@ session_info_next(struct tlv_reader *rd, struct session_info *ret)
 		return -EBADMSG;
 	}
 	*ret = i;
+	return 1;
+}
+
+void
+session_listener_encode(uint16_t port, struct buf *out)
+{
+	tlv_put_u64(out, TAG_PORT, port);
+}
+
+int
+session_listener_next(struct tlv_reader *rd, uint16_t *ret)
+{
+	uint64_t v;
+	struct tlv t;
+	int r = tlv_next(rd, &t);
+
+	if (r <= 0)
+		return r;
+	if (t.tag != TAG_PORT || get_max(&t, UINT16_MAX, &v) < 0)
+		return -EBADMSG;
+	*ret = (uint16_t)v;
 	return 1;
 }

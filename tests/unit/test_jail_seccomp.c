@@ -346,7 +346,7 @@ p_traffic(void)
 	if (ep < 0 || timer < 0 || ev < 0 || pipe2(pipes, O_CLOEXEC) < 0 ||
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return -1;
-	if (io_send_fds(pair[0], "x", 1, &ev, 1) < 0 || io_recv_fds(pair[1], b, 1, got, 1, &n) != 1)
+	if (send(pair[0], "x", 1, MSG_NOSIGNAL) != 1 || io_recv_fds(pair[1], b, 1, got, 1, &n) != 1)
 		return -1;
 	if (send(pair[0], "data", 4, MSG_NOSIGNAL) != 4 ||
 		splice(pair[1], NULL, pipes[1], NULL, 4, 0) != 4 || read(pipes[0], b, 4) != 4)
@@ -357,6 +357,29 @@ p_traffic(void)
 	if (io_set_nonblock(pair[0], true) < 0 || fcntl(pipes[0], F_SETPIPE_SZ, 65536) < 0)
 		return -1;
 	return epoll_wait(ep, &e, 1, 5000) == 1 ? 0 : -1;
+}
+
+static long
+p_pass_fds(void)
+{
+	int pair[2], ev = eventfd(1, EFD_CLOEXEC);
+
+	if (ev < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	return io_send_fds(pair[0], "x", 1, &ev, 1);
+}
+
+/* With MSG_FASTOPEN this would be a connect(2). */
+static long
+p_send_to(void)
+{
+	struct sockaddr sa = {.sa_family = AF_UNIX};
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	return sendto(pair[0], "x", 1, MSG_NOSIGNAL, &sa, sizeof(sa)) < 0 && errno != EISCONN ? -1
+											      : 0;
 }
 
 static void
@@ -445,6 +468,8 @@ static const struct probe probes[] = {
 	{"netlink", p_netlink, EACCES, EAFNOSUPPORT, EACCES},
 	{"packet", p_packet, EACCES, EAFNOSUPPORT, EACCES},
 	{"traffic", p_traffic, 0, 0, 0},
+	{"pass descriptors", p_pass_fds, 0, 0, KILLED},
+	{"send to an address", p_send_to, 0, 0, KILLED},
 	{"libuv", p_uv, 0, 0, 0},
 	{"stdio", p_stdio, 0, 0, 0},
 };

@@ -46,6 +46,7 @@ struct sandbox {
 	char *accel;         /* auto, kvm, tcg */
 	struct strv env;     /* KEY=VALUE for every session */
 	struct strv resolve; /* HOST:PORT:ADDRESS[:PORT] */
+	struct strv ports;   /* published ones, as port_format writes them (state/port.h) */
 	int64_t created;     /* seconds since the epoch */
 };
 
@@ -69,6 +70,9 @@ int sandbox_load(const struct state_paths *p, const char *name, struct sandbox *
  */
 int sandbox_create(const struct state_paths *p, const struct sandbox *s,
 	int (*fill)(const char *dir, void *arg, struct err *e), void *arg, struct err *e);
+
+/* Writes the record anew; the lock must be held. */
+int sandbox_save(const struct state_paths *p, const struct sandbox *s, struct err *e);
 
 /* -EEXIST with what to do about it. */
 int sandbox_exists_error(const char *name, struct err *e);

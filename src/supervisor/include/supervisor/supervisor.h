@@ -28,6 +28,10 @@ int supervisor_status(
 /* A connection that speaks the session protocol from here on; waits until the machine is ready. */
 int supervisor_session(const struct state_paths *p, const char *name, struct err *e);
 
+/* Changes what a running sandbox publishes, now and for its later starts: all of it, or nothing. */
+int supervisor_ports(const struct state_paths *p, const char *name,
+	const struct control_ports *change, struct err *e);
+
 /* Stops a running sandbox and waits for its supervisor's end; 0 also when none runs. */
 int supervisor_stop(const struct state_paths *p, const char *name, struct err *e);
 

@@ -7,6 +7,7 @@
  *   STATUS   OK carries struct control_status
  *   WAIT     OK once the machine is ready; BUSY when it was stopping, at its end: start it anew
  *   SESSION  OK once the machine is ready; from then on the socket speaks the session protocol
+ *   PORTS    carries struct control_ports; OK once the running machine has them so; all or none
  *   STOP     OK just before the supervisor ends; the connection closes with it
  */
 #include <stdint.h>
@@ -19,6 +20,7 @@ enum control_frame {
 	CONTROL_WAIT = 0x02,
 	CONTROL_SESSION = 0x03,
 	CONTROL_STOP = 0x04,
+	CONTROL_PORTS = 0x05,
 	CONTROL_OK = 0x81,
 	CONTROL_ERROR = 0x82,    /* text */
 	CONTROL_PROGRESS = 0x83, /* text: a step that began */
@@ -34,6 +36,21 @@ struct control_process {
 	uint32_t pid;
 };
 
+/* A published port: what was asked for, and what came of it. Texts of state/port.h. */
+struct control_port {
+	char *asked;
+	char *listening; /* with the port that the kernel picked; "" where it failed */
+	char *error;
+};
+
+/* What to take away, then what to add. */
+struct control_ports {
+	struct strv unpublish, publish;
+};
+void control_ports_release(struct control_ports *p);
+void control_ports_encode(const struct control_ports *p, struct buf *out);
+int control_ports_decode(const void *p, size_t n, struct control_ports *ret); /* 0, -EBADMSG */
+
 struct control_status {
 	enum control_state state;
 	char *accel;         /* "kvm" or "tcg" */
@@ -41,10 +58,14 @@ struct control_status {
 	uint64_t boot_ms;    /* from the supervisor's start to ready; 0: not yet */
 	struct control_process *processes;
 	size_t nprocesses;
+	struct control_port *ports;
+	size_t nports;
 };
 
 const char *control_state_name(enum control_state s);
 void control_status_release(struct control_status *s);
 void control_status_add_process(struct control_status *s, const char *role, uint32_t pid);
+void control_status_add_port(
+	struct control_status *s, const char *asked, const char *listening, const char *error);
 void control_status_encode(const struct control_status *s, struct buf *out);
 int control_status_decode(const void *p, size_t n, struct control_status *ret); /* 0, -EBADMSG */

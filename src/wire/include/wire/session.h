@@ -47,6 +47,8 @@ enum session_op {
 	SESSION_OP_FORWARD = 5,  /* port: bytes to and from the guest's 127.0.0.1:port */
 	SESSION_OP_LIST = 6,     /* STDOUT: one TLV list of running sessions; EXIT 0 */
 	SESSION_OP_PING = 7,     /* EXIT 0 */
+	/* STDOUT: the TCP ports on which something listens that FORWARD reaches; EXIT 0 */
+	SESSION_OP_LISTENERS = 8,
 };
 
 /* Limits that both ends enforce. */
@@ -91,3 +93,7 @@ void session_info_encode(const struct session_info *i, struct buf *out); /* one 
 /* Decodes the next record of a list: 1, 0 at the end, -EBADMSG. */
 struct tlv_reader;
 int session_info_next(struct tlv_reader *r, struct session_info *ret);
+
+/* One entry of the answer to SESSION_OP_LISTENERS; the next one: 1, 0 at the end, -EBADMSG. */
+void session_listener_encode(uint16_t port, struct buf *out);
+int session_listener_next(struct tlv_reader *r, uint16_t *ret);
