@@ -33,7 +33,7 @@ teardown_file() {
 
 @test "kill -9 of the supervisor leaves no process" {
 	local pids pid
-	pids=$(box_pids box)
+	pids=$(inspect_get box '.processes[]')
 	equal "$(wc -w <<< "$pids")" 6
 	kill_hard "$(role_pid box supervisor)"
 	for pid in $pids; do wait_until 10 pid_gone "$pid"; done

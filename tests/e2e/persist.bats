@@ -53,11 +53,12 @@ comes_back() {
 }
 
 @test "kill -9 of the supervisor takes the sandbox along, nothing of it stays" {
-	local pids
-	pids=$(box_pids box)
+	local pids pid
+	pids=$(inspect_get box ".processes[]")
 	at_most 6 "$(wc -w <<< "$pids")" "processes (more than five are expected)"
 	note_namespaces
 	kill_hard "$(role_pid box supervisor)"
+	for pid in $pids; do wait_until 20 pid_gone "$pid"; done
 	wait_until 20 no_pids box
 	has "$(inspect_get box .last_stop)" "ended without a word"
 	comes_back ""
@@ -141,7 +142,7 @@ count_tries() {
 	local pid
 	note_namespaces
 	in_box_root box 'echo before > /root/reboot; sync'
-	for pid in $(box_pids box); do kill -KILL "$pid" 2>/dev/null || :; done
+	for pid in $(inspect_get box ".processes[]"); do kill -KILL "$pid" 2>/dev/null || :; done
 	wait_until 20 no_pids box
 	rm -rf "$XDG_RUNTIME_DIR/paddock"
 	equal "$(box_status box)" stopped

@@ -92,10 +92,7 @@ peer_reset(int fd)
 	close(fd);
 }
 
-/*
- * Once more after EINTR: the kernel does not restart calls that have a time limit, and where libuv
- * uses io_uring (from 1.45 on), the ring's work interrupts the thread that made the loop.
- */
+/* Once more after EINTR: the kernel does not restart calls that have a time limit (signal(7)). */
 static inline ssize_t
 peer_recv(int fd, void *p, size_t n, int flags)
 {
