@@ -33,6 +33,7 @@ struct conn {
 	int guest_fd;
 	struct name *name; /* pinned; NULL for a raw address and for the host itself */
 	struct reach_dest dest;
+	struct ip_addr to; /* RELAY: where it goes */
 	char raw[IP_ADDR_TEXT_MAX];
 	uint64_t since_ms;
 	struct reach *reach;
@@ -125,6 +126,7 @@ on_reached(void *arg, const struct reach_result *r)
 	struct conn *c = arg;
 
 	c->reach = NULL;
+	c->to = r->to;
 	if (r->end == REACH_CONNECTED)
 		start_relay(c, r->fd);
 	else if (r->end == REACH_DENIED)
@@ -188,4 +190,24 @@ conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst)
 		start(c);
 	else
 		fail(c, "an address that stands for no name");
+}
+
+struct conn *
+conn_next(const struct conn *c)
+{
+	return LIST_NEXT(c, link);
+}
+
+void
+conn_recheck(struct conn *c)
+{
+	struct policy_decision decision =
+		reach_rejudge(c->net, &c->dest, c->state == CONN_RELAY ? &c->to : NULL);
+	char why[POLICY_TEXT_MAX];
+
+	if (decision.outcome == POLICY_ALLOW)
+		return;
+	policy_decision_text(&decision, why);
+	report(c, why, 0, 0);
+	conn_abort(c);
 }

@@ -11,19 +11,6 @@
 #include "server.h"
 
 static void
-on_alive(void *arg, int events)
-{
-	struct net *net = arg;
-	char bytes[64];
-	ssize_t n = read(net->o->alive_fd, bytes, sizeof(bytes));
-
-	(void)events;
-	/* Nothing is ever said on it; its end is the message. */
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		uv_stop(&net->loop);
-}
-
-static void
 on_resolver_lost(void *arg)
 {
 	struct net *net = arg;
@@ -39,14 +26,15 @@ watch_all(struct net *net, struct err *e)
 
 	net->listener = watch_new(&net->loop, o->tcp_fd, listener_on_readable, net);
 	net->dns = watch_new(&net->loop, o->dns_fd, dns_udp_on_readable, net);
-	net->alive = watch_new(&net->loop, o->alive_fd, on_alive, net);
+	net->control = watch_new(&net->loop, o->control_fd, control_on_readable, net);
 	net->resolve = resolve_new(
 		&net->loop, o->resolver_fd, net->hooks.resolve_limit_ms, on_resolver_lost, net);
-	if (net->listener == NULL || net->dns == NULL || net->alive == NULL || net->resolve == NULL)
+	if (net->listener == NULL || net->dns == NULL || net->control == NULL ||
+		net->resolve == NULL)
 		return err_set(e, EINVAL, "net: a descriptor cannot be watched");
 	watch_events(net->listener, UV_READABLE);
 	watch_events(net->dns, UV_READABLE);
-	watch_events(net->alive, UV_READABLE);
+	watch_events(net->control, UV_READABLE);
 	return 0;
 }
 
@@ -62,7 +50,7 @@ close_all(struct net *net)
 		dns_tcp_close(d);
 	watch_free(net->listener);
 	watch_free(net->dns);
-	watch_free(net->alive);
+	watch_free(net->control);
 	resolve_free(net->resolve);
 	/* Nothing but handles that are closing is left: this ends by itself. */
 	uv_run(&net->loop, UV_RUN_DEFAULT);
@@ -99,8 +87,10 @@ net_init(struct net *net, const struct net_options *o, const struct net_hooks *h
 	if (net->hooks.conns_max == 0)
 		net->hooks.conns_max = conns_max();
 	net->names = names_new(NET_FAKE_FIRST, NET_FAKE_LAST, NAMES_CAPACITY, NAMES_HOLD_MS);
-	net->responder = (struct responder){
-		.names = net->names, .overrides = &net->overrides, .gateway = NET_GATEWAY};
+	net->responder = (struct responder){.names = net->names,
+		.overrides = &net->overrides,
+		.policy = o->policy,
+		.gateway = NET_GATEWAY};
 	net->spare_fd = eventfd(0, EFD_CLOEXEC);
 	LIST_INIT(&net->conns);
 	LIST_INIT(&net->dns_tcps);
@@ -128,6 +118,8 @@ net_serve_with(const struct net_options *o, const struct net_hooks *hooks, struc
 		uv_run(&net.loop, UV_RUN_DEFAULT);
 		if (net.resolver_lost)
 			r = err_set(e, EPIPE, "net: the resolver has ended");
+		if (net.failed.code != 0)
+			r = err_set(e, net.failed.code, "net: %s", net.failed.msg);
 	}
 	close_all(&net);
 	uv_loop_close(&net.loop);

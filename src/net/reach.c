@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <base/log.h>
 #include <base/mem.h>
@@ -14,6 +15,7 @@ struct reach {
 	struct reach_dest dest;
 	struct lookup *lookup; /* at most one of these two is set */
 	struct dial *dial;
+	struct ip_addr addrs[DIAL_MAX]; /* what is dialed */
 	struct policy_decision decision;
 	reach_fn *done;
 	void *arg;
@@ -30,26 +32,32 @@ find_override(const struct net *net, const struct reach_dest *d)
 }
 
 struct policy_decision
-reach_judge(const struct net *net, const struct reach_dest *d)
+reach_rejudge(const struct net *net, const struct reach_dest *d, const struct ip_addr *to)
 {
 	struct ip_addr raw;
 	struct policy_dest dest = {.name = d->is_raw ? NULL : d->host,
+		.addr = to,
 		.port = d->port,
 		.overridden = find_override(net, d) != NULL};
 
 	if (d->is_raw && ip_addr_parse(d->host, &raw) == 0)
 		dest.addr = &raw;
-	return policy_decide(&dest);
+	return policy_decide(net->o->policy, &dest);
+}
+
+struct policy_decision
+reach_judge(const struct net *net, const struct reach_dest *d)
+{
+	return reach_rejudge(net, d, NULL);
 }
 
 static void
-finish(struct reach *r, enum reach_end end, int fd, int error)
+finish(struct reach *r, struct reach_result result)
 {
-	struct reach_result result = {
-		.end = end, .fd = fd, .error = error, .decision = r->decision};
 	reach_fn *done = r->done;
 	void *arg = r->arg;
 
+	result.decision = r->decision;
 	free(r);
 	done(arg, &result);
 }
@@ -59,13 +67,28 @@ on_dialed(void *arg, int fd, size_t index)
 {
 	struct reach *r = arg;
 
-	(void)index;
-	finish(r, fd < 0 ? REACH_FAILED : REACH_CONNECTED, fd, fd < 0 ? fd : 0);
+	r->dial = NULL;
+	if (fd < 0) {
+		finish(r, (struct reach_result){.end = REACH_FAILED, .fd = -1, .error = fd});
+		return;
+	}
+	/* The policy may have changed since the address was judged. */
+	r->decision = reach_rejudge(r->net, &r->dest, &r->addrs[index]);
+	if (r->decision.outcome == POLICY_ALLOW) {
+		finish(r, (struct reach_result){
+				  .end = REACH_CONNECTED, .fd = fd, .to = r->addrs[index]});
+		return;
+	}
+	close(fd);
+	finish(r, (struct reach_result){.end = REACH_DENIED, .fd = -1, .error = -EACCES});
 }
 
 static void
 start_dial(struct reach *r, const struct sockaddr_storage *addrs, size_t n)
 {
+	n = n < DIAL_MAX ? n : DIAL_MAX;
+	for (size_t i = 0; i < n; i++)
+		(void)ip_addr_from_sockaddr(&addrs[i], &r->addrs[i]);
 	r->dial = dial_start(&r->net->loop, addrs, n, r->net->hooks.dial_limit_ms, on_dialed, r);
 }
 
@@ -77,7 +100,7 @@ is_allowed(struct reach *r, const struct resolve_addr *a)
 		.port = r->dest.port,
 		.addr_is_host = a->is_host};
 	char text[IP_ADDR_TEXT_MAX], why[POLICY_TEXT_MAX];
-	struct policy_decision decision = policy_decide(&dest);
+	struct policy_decision decision = policy_decide(r->net->o->policy, &dest);
 
 	if (decision.outcome == POLICY_ALLOW)
 		return true;
@@ -110,14 +133,29 @@ on_resolved(void *arg, const struct resolve_reply *reply)
 
 	r->lookup = NULL;
 	if (reply->error < 0) {
-		finish(r, REACH_FAILED, -1, reply->error);
+		finish(r, (struct reach_result){
+				  .end = REACH_FAILED, .fd = -1, .error = reply->error});
 		return;
 	}
 	n = choose_addresses(r, reply, addrs);
 	if (n == 0)
-		finish(r, REACH_DENIED, -1, -EACCES);
+		finish(r, (struct reach_result){.end = REACH_DENIED, .fd = -1, .error = -EACCES});
 	else
 		start_dial(r, addrs, n);
+}
+
+/* The host's own service: on its loopback, in whichever family it listens. */
+static void
+dial_host(struct reach *r)
+{
+	struct ip_addr to[2];
+	struct sockaddr_storage addrs[2];
+
+	(void)ip_addr_parse("127.0.0.1", &to[0]);
+	(void)ip_addr_parse("::1", &to[1]);
+	for (size_t i = 0; i < 2; i++)
+		ip_addr_to_sockaddr(&to[i], r->dest.port, &addrs[i]);
+	start_dial(r, addrs, 2);
 }
 
 struct reach *
@@ -132,6 +170,10 @@ reach_start(struct net *net, const struct reach_dest *d, reach_fn *done, void *a
 	if (ov != NULL) {
 		override_address(ov, d->port, &to);
 		start_dial(r, &to, 1);
+		return r;
+	}
+	if (!d->is_raw && host_name_kind(d->host) == HOST_NAME_HOST) {
+		dial_host(r);
 		return r;
 	}
 	/* A raw address is only looked at: is it one of the host's own? */

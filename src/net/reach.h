@@ -23,11 +23,16 @@ struct reach_result {
 	enum reach_end end;
 	int fd;                          /* connected: the callee's */
 	int error;                       /* failed: -ENOENT no such name, -ETIMEDOUT, ... */
+	struct ip_addr to;               /* connected: there */
 	struct policy_decision decision; /* denied: about the last address; else about the name */
 };
 
 /* The decision about the destination alone, before anybody is asked for its address. */
 struct policy_decision reach_judge(const struct net *net, const struct reach_dest *d);
+
+/* The same under the policy of now for a connection that is open; to: where it goes, or NULL. */
+struct policy_decision reach_rejudge(
+	const struct net *net, const struct reach_dest *d, const struct ip_addr *to);
 
 /* Called once, never from within reach_start; the reach is gone by then. */
 typedef void reach_fn(void *arg, const struct reach_result *r);

@@ -78,6 +78,13 @@ answer_ordinary(
 	return DNS_NOERROR;
 }
 
+/* Not the public DNS's business; an owner's rule may mean one nevertheless. */
+static bool
+is_private_name(enum host_name_kind kind)
+{
+	return kind == HOST_NAME_SINGLE || kind == HOST_NAME_SPECIAL;
+}
+
 static enum dns_rcode
 answer_name(const struct responder *r, const struct dns_query *q, uint64_t now_ms,
 	struct dns_reply *reply)
@@ -97,7 +104,8 @@ answer_name(const struct responder *r, const struct dns_query *q, uint64_t now_m
 			put_address(reply, INADDR_LOOPBACK);
 		return DNS_NOERROR;
 	}
-	if (kind != HOST_NAME_ORDINARY && !overrides_name(r->overrides, q->name))
+	if (kind != HOST_NAME_ORDINARY && !overrides_name(r->overrides, q->name) &&
+		!(is_private_name(kind) && policy_names(r->policy, q->name)))
 		return DNS_NXDOMAIN;
 	/* There is no IPv6 in the jail, and no other record is known of any name: no data. */
 	return wants_address ? answer_ordinary(r, q->name, now_ms, reply) : DNS_NOERROR;

@@ -5,6 +5,7 @@
  * from what is known here. Pure: bytes in, bytes out.
  */
 #include <base/buf.h>
+#include <policy/policy.h>
 
 #include "names.h"
 #include "overrides.h"
@@ -12,6 +13,7 @@
 struct responder {
 	struct names *names;
 	const struct overrides *overrides;
+	const struct policy *policy;
 	uint32_t gateway; /* host order: what host.docker.internal is */
 };
 

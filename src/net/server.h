@@ -43,12 +43,13 @@ struct net {
 	struct responder responder;
 	struct resolve *resolve;
 	struct pipes pipes;
-	struct watch *listener, *dns, *alive;
+	struct watch *listener, *dns, *control;
 	int spare_fd; /* given up to accept and refuse when there are no others left */
 	struct conns conns;
 	struct dns_tcps dns_tcps;
 	size_t nconns, ndns_tcps;
 	bool resolver_lost;
+	struct err failed; /* code 0: not */
 };
 
 int net_serve_with(const struct net_options *o, const struct net_hooks *hooks, struct err *e);
@@ -59,6 +60,12 @@ void listener_on_readable(void *net, int events);
 /* conn.c: takes the socket, whatever happens to it. */
 void conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst);
 void conn_abort(struct conn *c);
+struct conn *conn_next(const struct conn *c);
+/* The policy is another: cuts what it forbids. */
+void conn_recheck(struct conn *c);
+
+/* control.c: a message from the supervisor */
+void control_on_readable(void *net, int events);
 
 /* dns_udp.c, dns_tcp.c */
 void dns_udp_on_readable(void *net, int events);

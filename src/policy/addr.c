@@ -171,26 +171,29 @@ has_prefix(const uint8_t *b, const uint8_t *prefix, unsigned bits)
 	return rest == 0 || ((b[whole] ^ prefix[whole]) >> (8 - rest)) == 0;
 }
 
-static enum ip_range
+bool
+ip_addr_in(const struct ip_addr *a, const struct ip_addr *net, unsigned bits)
+{
+	return a->family == net->family && has_prefix(a->b, net->b, bits);
+}
+
+static struct range
 lookup(const struct ip_addr *a, const struct range *t, size_t n, enum ip_range otherwise)
 {
-	enum ip_range best = otherwise;
-	unsigned best_bits = 0;
+	struct range best = {"", 0, otherwise};
 	uint8_t prefix[16];
 
 	for (size_t i = 0; i < n; i++) {
-		if (t[i].bits < best_bits || inet_pton(a->family, t[i].prefix, prefix) != 1)
+		if (t[i].bits < best.bits || inet_pton(a->family, t[i].prefix, prefix) != 1)
 			continue;
-		if (has_prefix(a->b, prefix, t[i].bits)) {
-			best = t[i].range;
-			best_bits = t[i].bits;
-		}
+		if (has_prefix(a->b, prefix, t[i].bits))
+			best = t[i];
 	}
 	return best;
 }
 
-enum ip_range
-ip_addr_range(const struct ip_addr *a)
+static struct range
+find_range(const struct ip_addr *a)
 {
 	/* A caller may have filled the struct by hand: the mapped form is unwrapped here as well.
 	 */
@@ -200,7 +203,19 @@ ip_addr_range(const struct ip_addr *a)
 		return lookup(&v, v4_ranges, ARRAY_LEN(v4_ranges), IP_RANGE_PUBLIC);
 	if (v.family == AF_INET6)
 		return lookup(&v, v6_ranges, ARRAY_LEN(v6_ranges), IP_RANGE_RESERVED);
-	return IP_RANGE_RESERVED;
+	return (struct range){"", 0, IP_RANGE_RESERVED};
+}
+
+enum ip_range
+ip_addr_range(const struct ip_addr *a)
+{
+	return find_range(a).range;
+}
+
+unsigned
+ip_addr_range_bits(const struct ip_addr *a)
+{
+	return find_range(a).bits;
 }
 
 const char *

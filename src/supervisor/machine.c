@@ -244,11 +244,11 @@ spawn_qemu(struct sup *s, struct cables *c, struct err *e)
 static int
 spawn_net(struct sup *s, struct err *e)
 {
-	int names[2], alive[2], r;
+	int names[2], control[2], r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, names) < 0)
 		return err_sys(e, errno, "socketpair");
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, alive) < 0) {
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
 		close(names[0]);
 		close(names[1]);
 		return err_sys(e, errno, "socketpair");
@@ -256,17 +256,17 @@ spawn_net(struct sup *s, struct err *e)
 	struct child_plan resolver = {
 		CHILD_RESOLVER, "resolver", {names[0]}, 1, JAIL_IPC | JAIL_UTS};
 	struct child_plan net = {CHILD_NET, "net",
-		{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], alive[1]}, 4,
+		{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], control[1]}, 4,
 		JAIL_IPC | JAIL_UTS};
 	r = spawn_role(s, &resolver, e);
 	if (r == 0)
 		r = spawn_role(s, &net, e);
 	close(names[0]);
 	close(names[1]);
-	close(alive[1]);
-	if (s->net_alive >= 0)
-		close(s->net_alive);
-	s->net_alive = alive[0];
+	close(control[1]);
+	if (s->net_control >= 0)
+		close(s->net_control);
+	s->net_control = control[0];
 	return r;
 }
 

@@ -38,6 +38,7 @@ role_net_main(const struct role_config *c, struct err *e)
 {
 	struct jail_confine plan = {
 		.no_fork = true, .nofile = 16384, .syscalls = JAIL_SYSCALLS_NET};
+	CLEAN_POLICY struct policy policy = {.preset = POLICY_OPEN};
 	struct overrides ov = {0};
 	int r = parse_overrides(&c->resolve, &ov, e);
 
@@ -47,9 +48,10 @@ role_net_main(const struct role_config *c, struct err *e)
 		struct net_options o = {.tcp_fd = ROLE_FD_NET_TCP,
 			.dns_fd = ROLE_FD_NET_DNS,
 			.resolver_fd = ROLE_FD_NET_RESOLVER,
-			.alive_fd = ROLE_FD_NET_ALIVE,
+			.control_fd = ROLE_FD_NET_CONTROL,
 			.overrides = ov.v,
-			.noverrides = ov.n};
+			.noverrides = ov.n,
+			.policy = &policy};
 
 		r = net_serve(&o, e);
 	}

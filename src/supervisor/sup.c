@@ -473,7 +473,7 @@ sup_main(int argc, char **argv)
 		.listen_fd = -1,
 		.report_fd = REPORT_FD,
 		.link_control = -1,
-		.net_alive = -1,
+		.net_control = -1,
 		.console_fd = -1,
 		.log_fd = -1,
 		.log_writer = -1,

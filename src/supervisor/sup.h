@@ -46,7 +46,7 @@ struct sup {
 	struct qmp *qmp;
 	int lock_fd, listen_fd, report_fd;
 	int link_control; /* SOCK_SEQPACKET to the link role */
-	int net_alive;    /* closing it ends net */
+	int net_control;  /* SOCK_SEQPACKET to net; closing it ends net */
 	struct child child[CHILD_COUNT];
 	struct boundlog console, log;
 	uv_poll_t listen_poll, console_poll, log_poll, link_poll, qmp_poll;

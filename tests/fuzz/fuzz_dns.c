@@ -69,8 +69,10 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct overrides none = {NULL, 0};
+	static const struct policy locked;
 	struct responder r = {.names = names_new(0xc6120100, 0xc61201ff, 16, 1000),
 		.overrides = &none,
+		.policy = &locked,
 		.gateway = 0xc6120001};
 	enum dns_rcode rcode;
 	struct dns_query q;

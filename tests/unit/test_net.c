@@ -26,8 +26,10 @@ struct rig {
 	struct net_options o;
 	struct net_hooks hooks;
 	struct net_override overrides[8];
+	struct policy policy; /* open where the test says nothing else */
+	bool own_policy;
 	uint16_t port, dns_port;
-	int alive; /* our end */
+	int control; /* our end */
 	pthread_t thread;
 	struct err e;
 	bool own_resolver;
@@ -75,17 +77,20 @@ udp_socket(uint16_t *ret_port)
 static void
 rig_start(struct rig *g)
 {
-	int alive[2];
+	int control[2];
 
 	fake_resolver_start(&g->role);
-	assert_int_equal(pipe2(alive, O_CLOEXEC), 0);
-	g->alive = alive[1];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
+	g->control = control[1];
 	g->hooks.original_dst = read_intent;
 	g->o = (struct net_options){.tcp_fd = peer_listen(&g->port),
 		.dns_fd = udp_socket(&g->dns_port),
 		.resolver_fd = g->role.sockets[0],
-		.alive_fd = alive[0],
-		.overrides = g->overrides};
+		.control_fd = control[0],
+		.overrides = g->overrides,
+		.policy = &g->policy};
+	if (!g->own_policy)
+		policy_init(&g->policy, POLICY_OPEN);
 	while (g->o.noverrides < 8 && g->overrides[g->o.noverrides].host != NULL)
 		g->o.noverrides++;
 	io_set_nonblock(g->o.tcp_fd, true);
@@ -104,14 +109,15 @@ rig_join(struct rig *g, int want)
 	assert_int_equal((intptr_t)result, want);
 	close(g->o.tcp_fd);
 	close(g->o.dns_fd);
-	close(g->o.alive_fd);
+	close(g->o.control_fd);
+	policy_release(&g->policy);
 	fake_resolver_stop(&g->role);
 }
 
 static void
 rig_stop(struct rig *g)
 {
-	close(g->alive);
+	close(g->control);
 	rig_join(g, 0);
 }
 
@@ -809,7 +815,7 @@ test_resolver_gone(void **state)
 	shutdown(g.role.sockets[1], SHUT_RDWR);
 	rig_join(&g, -EPIPE);
 	assert_non_null(strstr(g.e.msg, "resolver"));
-	close(g.alive);
+	close(g.control);
 }
 
 static void

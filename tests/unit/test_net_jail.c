@@ -40,7 +40,7 @@ struct world {
 	struct jail jail;
 	struct jail_net net;
 	struct net_override override;
-	int resolver[2], alive[2];
+	int resolver[2], control[2];
 	int to_parent[2], to_guest[2];
 	int origin;
 	pid_t net_pid, resolver_pid, guest_pid;
@@ -51,15 +51,17 @@ run_net(struct world *w)
 {
 	const struct jail_confine plan = {
 		.no_fork = true, .nofile = 16384, .syscalls = JAIL_SYSCALLS_NET};
+	struct policy open = {.preset = POLICY_OPEN};
 	const struct net_options o = {.tcp_fd = w->net.tcp_fd,
 		.dns_fd = w->net.dns_fd,
 		.resolver_fd = w->resolver[0],
-		.alive_fd = w->alive[0],
+		.control_fd = w->control[0],
 		.overrides = &w->override,
-		.noverrides = 1};
+		.noverrides = 1,
+		.policy = &open};
 	struct err e = {0};
 
-	close(w->alive[1]);
+	close(w->control[1]);
 	close(w->resolver[1]);
 	CHECK_OK(jail_enter(&w->jail, 0, &e), e);
 	CHECK_OK(jail_confine(&plan, &e), e);
@@ -360,7 +362,7 @@ make_world(struct world *w)
 	CHECK_OK(jail_create(&w->jail, &e), e);
 	CHECK_OK(jail_net_setup(&w->jail, &w->net, &e), e);
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, w->resolver) == 0);
-	CHECK(pipe2(w->alive, O_CLOEXEC) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, w->control) == 0);
 	CHECK(pipe2(w->to_parent, O_CLOEXEC) == 0);
 	CHECK(pipe2(w->to_guest, O_CLOEXEC) == 0);
 	w->origin = peer_listen(&port);
@@ -396,7 +398,7 @@ body(void *arg)
 	w.resolver_pid = start(&w, run_resolver);
 	close(w.resolver[1]);
 	close(w.resolver[0]);
-	close(w.alive[0]);
+	close(w.control[0]);
 	close(w.net.tcp_fd);
 	close(w.net.dns_fd);
 	w.guest_pid = start(&w, run_guest);

@@ -328,13 +328,14 @@ test_decisions(void **state)
 			"allowed: resolved by the owner"},
 		{"host.docker.internal", NULL, 8080, false, true, POLICY_ALLOW,
 			POLICY_REASON_OVERRIDE, "allowed: resolved by the owner"},
-		{"host.docker.internal", NULL, 8080, false, false, POLICY_DENY, POLICY_REASON_NAME,
-			"denied: the host itself"},
+		{"host.docker.internal", NULL, 8080, false, false, POLICY_DENY, POLICY_REASON_HOST,
+			"denied: the host's own service"},
 		{"db", NULL, 5432, false, false, POLICY_DENY, POLICY_REASON_NAME,
 			"denied: name of a single label"},
 		{"example.com", NULL, 0, false, true, POLICY_DENY, POLICY_REASON_PORT,
 			"denied: port 0"},
 	};
+	const struct policy open = {.preset = POLICY_OPEN};
 	char text[POLICY_TEXT_MAX];
 
 	(void)state;
@@ -345,7 +346,7 @@ test_decisions(void **state)
 			.port = t[i].port,
 			.addr_is_host = t[i].is_host,
 			.overridden = t[i].overridden};
-		struct policy_decision d = policy_decide(&dest);
+		struct policy_decision d = policy_decide(&open, &dest);
 
 		policy_decision_text(&d, text);
 		assert_string_equal(text, t[i].text);

@@ -34,10 +34,12 @@ struct fixture {
 static int
 setup(void **state)
 {
+	static struct policy policy;
 	static struct fixture f;
 
 	f = (struct fixture){.r = {.names = names_new(FIRST, LAST, 100, 1000),
 				     .overrides = &overrides,
+				     .policy = &policy,
 				     .gateway = GATEWAY}};
 	*state = &f;
 	return 0;

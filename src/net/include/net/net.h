@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <base/err.h>
+#include <policy/policy.h>
 
 /* curl's --resolve: HOST:PORT goes to this address, which the owner thereby allows by name. */
 struct net_override {
@@ -22,10 +23,19 @@ struct net_options {
 	int tcp_fd;      /* listening, in the jail's network namespace */
 	int dns_fd;      /* UDP, likewise */
 	int resolver_fd; /* SOCK_SEQPACKET to the resolver role */
-	int alive_fd;    /* end of file here means: the supervisor is gone, end */
+	int control_fd;  /* SOCK_SEQPACKET to the supervisor, see below; its end is net's */
 	const struct net_override *overrides;
 	size_t noverrides;
+	struct policy *policy; /* the caller's; replaced in place when another one comes */
 };
+
+/*
+ * Over control_fd the supervisor sends a policy: a message of 8 bytes, a number of its choice, with
+ * a descriptor of a file that holds policy_encode's lines. Connections that it forbids are cut,
+ * then the 8 bytes are sent back: from then on the policy is obeyed.
+ */
+#define NET_CONTROL_BYTES 8
+#define NET_POLICY_MAX    (2U << 20)
 
 int net_serve(const struct net_options *o, struct err *e);
 

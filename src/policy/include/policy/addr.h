@@ -44,5 +44,9 @@ bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b);
 
 /* The most specific range that holds the address. */
 enum ip_range ip_addr_range(const struct ip_addr *a);
+/* How many bits of prefix its range has: a range that is longer lies within it. */
+unsigned ip_addr_range_bits(const struct ip_addr *a);
+/* Whether the first bits of both are the same. */
+bool ip_addr_in(const struct ip_addr *a, const struct ip_addr *net, unsigned bits);
 /* "private", "link-local", ... for people and logs. */
 const char *ip_range_name(enum ip_range r);
