@@ -98,6 +98,10 @@ int workspace_add(struct sandbox *s, const char *word, struct err *e); /* PATH[:
 /* Whether the word means this workspace. */
 bool workspace_is(const struct workspace *w, const char *word);
 
+/* shadow.c: --shadow DIR, relative to the first workspace or absolute inside any */
+int shadow_add(struct sandbox *s, const char *word, struct err *e);
+bool shadow_is_known(const struct sandbox *s, const char *word);
+
 /* agent.c */
 struct agent {
 	const char *name;

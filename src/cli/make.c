@@ -37,6 +37,10 @@ const struct option_def make_options[] = {
 	{"resolve", 0, "HOST:PORT:ADDR", "send a name's connections to this address"},
 	{"publish", 'p', "PORT",
 		"publish a port: [[HOST_IP:]HOST_PORT:]SANDBOX_PORT[/tcp|tcp4|tcp6]"},
+	{"shadow", 0, "DIR",
+		"keep this folder of the workspace (node_modules, target, .venv) on the sandbox's "
+		"own "
+		"disk"},
 	{"quiet", 'q', NULL, "no progress"},
 	{0},
 };
@@ -140,6 +144,18 @@ pick_ports(const struct args *a, struct strv *ret, struct err *e)
 }
 
 static int
+pick_shadows(const struct args *a, struct sandbox *s, struct err *e)
+{
+	CLEAN_STRV struct strv words = {0};
+	int r = 0;
+
+	args_all(a, "shadow", &words);
+	for (size_t i = 0; i < words.n && r == 0; i++)
+		r = shadow_add(s, words.v[i], e);
+	return r;
+}
+
+static int
 get_image(struct cli *c, const char *template, struct ui *u, struct image *ret, struct err *e)
 {
 	CLEAN_FREE char *guest = supervisor_guest_binary(e);
@@ -213,7 +229,9 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
 		r = pick_accel(a, &s->accel, e);
 	if (r == 0)
 		r = pick_ports(a, &s->ports, e);
-	return r == 0 ? pick_resolve(a, &s->resolve, e) : r;
+	if (r == 0)
+		r = pick_resolve(a, &s->resolve, e);
+	return r == 0 ? pick_shadows(a, s, e) : r;
 }
 
 /* The image stays for as long as the lock is held: template rm waits for nobody's half-made disk.
@@ -274,7 +292,7 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 {
 	const char *cpus = args_get(a, "cpus"), *memory = args_get(a, "memory");
 	const char *disk = args_get(a, "disk"), *accel = args_get(a, "accel");
-	CLEAN_STRV struct strv resolve = {0};
+	CLEAN_STRV struct strv resolve = {0}, shadows = {0};
 	uint64_t v;
 
 	if (cpus != NULL && (str_to_u64(cpus, 1, UINT_MAX, &v) < 0 || v != s->cpus))
@@ -289,6 +307,10 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 	for (size_t i = 0; i < resolve.n; i++)
 		if (!has_string(&s->resolve, resolve.v[i]))
 			return "resolve";
+	args_all(a, "shadow", &shadows);
+	for (size_t i = 0; i < shadows.n; i++)
+		if (!shadow_is_known(s, shadows.v[i]))
+			return "shadow";
 	return NULL;
 }
 

@@ -62,6 +62,34 @@ static const struct op ops[] = {
 	[FUSE_TMPFILE] = {op_tmpfile},
 };
 
+/* What is a mount point in the guest can be neither made nor moved nor removed. */
+static int
+check_shadows(struct fs *fs, const struct inode *dir, const struct fuse_request *r)
+{
+	const struct inode *to;
+
+	if (fs->nshadows == 0)
+		return 0;
+	switch (r->head.opcode) {
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		to = inode_find(fs, r->in.rename.newdir);
+		if (to != NULL && shadow_find(fs, to, r->name2) != NULL)
+			return -EBUSY;
+		/* fall through */
+	case FUSE_SYMLINK:
+	case FUSE_MKNOD:
+	case FUSE_MKDIR:
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_LINK:
+	case FUSE_CREATE:
+		return shadow_find(fs, dir, r->name) != NULL ? -EBUSY : 0;
+	default:
+		return 0;
+	}
+}
+
 static int
 run(struct fs *fs, const struct fuse_request *r, struct buf *out)
 {
@@ -79,7 +107,9 @@ run(struct fs *fs, const struct fuse_request *r, struct buf *out)
 	if (i == NULL)
 		return -ESTALE;
 	i->pins++;
-	e = op->fn(fs, i, r, out);
+	e = check_shadows(fs, i, r);
+	if (e == 0)
+		e = op->fn(fs, i, r, out);
 	i->pins--;
 	inode_drop_if_unused(fs, i);
 	return e;

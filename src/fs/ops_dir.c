@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -95,7 +96,7 @@ struct reading {
 	struct statx dir;
 	struct buf *out;
 	size_t left;
-	bool plus;
+	bool plus, any;
 };
 
 static bool
@@ -156,7 +157,6 @@ static int
 read_dents(struct reading *rd)
 {
 	const struct dirent64 *d;
-	bool any = false;
 	int r = 0;
 
 	while ((d = peek_dent(rd->h, &r)) != NULL) {
@@ -164,15 +164,46 @@ read_dents(struct reading *rd)
 		size_t size = dent_size(rd, d);
 
 		if (size > rd->left)
-			return any ? 0 : -EINVAL;
-		if (!rd->plus || look_up(rd, d, &eo)) {
+			return rd->any ? 0 : -EINVAL;
+		if (shadow_find(rd->fs, rd->h->inode, d->d_name) == NULL &&
+			(!rd->plus || look_up(rd, d, &eo))) {
 			put_dent(rd, d, &eo);
 			rd->left -= size;
-			any = true;
+			rd->any = true;
 		}
 		next_dent(rd->h);
 	}
-	return any ? 0 : r;
+	return rd->any ? 0 : r;
+}
+
+/* The folder's shadows, from this position on. 1: there is no room for more. */
+static int
+read_shadows(struct reading *rd, uint64_t pos)
+{
+	struct shadow *s;
+	uint64_t next;
+
+	while (shadow_listed(rd->fs, rd->h->inode, pos, &s, &next)) {
+		struct dirent64 d = {.d_off = (off64_t)next, .d_type = DT_DIR};
+		struct fuse_entry_out eo;
+		size_t size;
+		int r;
+
+		snprintf(d.d_name, sizeof(d.d_name), "%s", shadow_name(s));
+		size = dent_size(rd, &d);
+		if (size > rd->left)
+			return rd->any ? 1 : -EINVAL;
+		r = shadow_fill(rd->fs, s, &eo);
+		if (r < 0)
+			return r;
+		put_dent(rd, &d, &eo);
+		if (!rd->plus)
+			inode_forget(rd->fs, eo.nodeid, 1);
+		rd->left -= size;
+		rd->any = true;
+		pos = next;
+	}
+	return 0;
 }
 
 static int
@@ -188,7 +219,11 @@ readdir_any(
 		return -EBADF;
 	e = stat_at(h->fd, "", &rd.dir);
 	if (e == 0)
-		e = seek_dents(h, in->offset);
+		e = read_shadows(&rd, in->offset);
+	if (e == 1)
+		return 0;
+	if (e == 0)
+		e = seek_dents(h, shadow_real_pos(fs, in->offset));
 	return e < 0 ? e : read_dents(&rd);
 }
 

@@ -101,6 +101,7 @@ reply_negative(struct fs *fs, struct inode *dir, const char *name, struct buf *o
 int
 op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
 {
+	struct shadow *sh = shadow_find(fs, dir, r->name);
 	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
 	struct fuse_entry_out eo;
 	struct statx st;
@@ -108,11 +109,12 @@ op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct
 
 	if (e < 0)
 		return e;
-	e = stat_at(d.fd, r->name, &st);
+	e = sh != NULL ? 0 : stat_at(d.fd, r->name, &st);
 	if (e == -ENOENT)
 		return reply_negative(fs, dir, r->name, out);
 	if (e == 0)
-		e = entry_fill(fs, dir, r->name, &st, false, &eo);
+		e = sh != NULL ? shadow_fill(fs, sh, &eo)
+			       : entry_fill(fs, dir, r->name, &st, false, &eo);
 	if (e == 0)
 		buf_append(out, &eo, sizeof(eo));
 	return e;

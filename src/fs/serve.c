@@ -91,6 +91,8 @@ find_stage(struct fs *fs)
 static int
 prepare(struct fs *fs, struct err *e)
 {
+	int r;
+
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	if (unshare(CLONE_FS) < 0)
@@ -101,7 +103,8 @@ prepare(struct fs *fs, struct err *e)
 	set_budget(fs);
 	find_stage(fs);
 	watch_init(fs);
-	return fs_tables_init(fs, e);
+	r = fs_tables_init(fs, e);
+	return r == 0 ? shadow_init(fs, e) : r;
 }
 
 static int
@@ -256,6 +259,7 @@ fs_serve(const struct fs_options *o, struct err *e)
 	if (r == 0)
 		r = serve(&fs, e);
 	fs_tables_release(&fs);
+	shadow_release(&fs);
 	watch_release(&fs);
 	buf_release(&fs.in);
 	buf_release(&fs.out);

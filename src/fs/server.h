@@ -9,6 +9,7 @@
  *   nodefd.c     from an inode to a descriptor, verified
  *   coherence.c  what was told to the guest against what the host has; notifications
  *   watch.c      inotify
+ *   shadow.c     folders that are the sandbox's own
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -125,6 +126,9 @@ struct fs {
 	size_t ncached, nheld, cached_max;
 	uint64_t fd_epoch; /* descriptors of folders from an earlier one are looked up again */
 	uint64_t fd_epoch_ms;
+
+	struct shadow *shadows;
+	size_t nshadows;
 
 	int inotify_fd;
 	bool blind; /* some folder could not be watched */
@@ -257,6 +261,22 @@ void watch_folder(struct fs *fs, struct inode *dir);
 void watch_file(struct fs *fs, struct inode *i);
 void watch_drop(struct fs *fs, struct inode *i);
 void watch_read(struct fs *fs);
+
+/* shadow.c */
+int shadow_init(struct fs *fs, struct err *e);
+void shadow_release(struct fs *fs);
+/* The shadow of this name in this folder, or NULL. */
+struct shadow *shadow_find(const struct fs *fs, const struct inode *dir, const char *name);
+const char *shadow_name(const struct shadow *s);
+/* As entry_fill: what the guest is told of it; takes one lookup reference. */
+int shadow_fill(struct fs *fs, struct shadow *s, struct fuse_entry_out *ret);
+/*
+ * A folder's listing begins with its shadows: the first of them at or behind this position, and the
+ * position behind it. False: none, what the host has comes next, from shadow_real_pos.
+ */
+bool shadow_listed(const struct fs *fs, const struct inode *dir, uint64_t pos, struct shadow **ret,
+	uint64_t *ret_next);
+uint64_t shadow_real_pos(const struct fs *fs, uint64_t pos);
 
 /* dispatch.c: one whole message; the reply is appended to out, and notes after it. */
 int dispatch(struct fs *fs, const uint8_t *p, size_t n);

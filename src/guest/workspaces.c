@@ -106,16 +106,53 @@ bind_one(const struct identity_workspace *w, struct err *e)
 struct job {
 	struct identity_workspace *v;
 	size_t n;
+	struct strv shadows;
+	uid_t uid;
+	gid_t gid;
 	struct err e;
 	int r;
 };
 
+/* Kept at the same path below a folder of ours, so that each sandbox start finds it again. */
+static int
+make_shadow_folder(const char *dir, const struct job *j, struct err *e)
+{
+	struct stat st;
+	int r;
+
+	if (lstat(dir, &st) == 0)
+		return 0;
+	r = io_mkdirs(dir, 0755, e);
+	if (r == 0 && chown(dir, j->uid, j->gid) < 0)
+		r = err_sys(e, errno, "the owner of '%s'", dir);
+	return r;
+}
+
+/* The host shows an empty folder there; where it does not, the folder above it is gone. */
+static int
+bind_shadow(const char *path, const struct job *j, struct err *e)
+{
+	CLEAN_FREE char *dir = xasprintf(SHADOWS_ROOT "%s", path);
+	struct stat st;
+	int r;
+
+	if (lstat(path, &st) < 0)
+		return err_sys(e, errno,
+			"shadow '%s' (the folder that holds it must be there: make it)", path);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, ENOTDIR, "shadow '%s': not a folder", path);
+	r = make_shadow_folder(dir, j, e);
+	if (r == 0 && mount(dir, path, NULL, MS_BIND, NULL) < 0)
+		r = err_sys(e, errno, "mount the shadow '%s'", path);
+	return r;
+}
 static void
 job_free(struct job *j)
 {
 	for (size_t i = 0; i < j->n; i++)
 		free(j->v[i].path);
 	free(j->v);
+	strv_release(&j->shadows);
 	free(j);
 }
 
@@ -139,6 +176,10 @@ job_new(const struct identity *i)
 		j->v[j->n].path = xstrdup(i->workspaces[j->n].path);
 	}
 	qsort(j->v, j->n, sizeof(*j->v), by_path);
+	for (size_t k = 0; k < i->shadows.n; k++)
+		strv_add(&j->shadows, i->shadows.v[k]);
+	j->uid = i->uid;
+	j->gid = i->gid;
 	return j;
 }
 
@@ -149,6 +190,8 @@ job_main(void *arg)
 
 	for (size_t i = 0; i < j->n && j->r == 0; i++)
 		j->r = bind_one(&j->v[i], &j->e);
+	for (size_t i = 0; i < j->shadows.n && j->r == 0; i++)
+		j->r = bind_shadow(j->shadows.v[i], j, &j->e);
 	return NULL;
 }
 
@@ -199,6 +242,8 @@ workspaces_mount(struct guest *g, const struct identity *i, uint64_t limit_ms, s
 
 	for (size_t k = 0; k < i->nworkspaces && r == 0; k++)
 		r = workspaces_check_path(i->workspaces[k].path, e);
+	for (size_t k = 0; k < i->shadows.n && r == 0; k++)
+		r = workspaces_check_path(i->shadows.v[k], e);
 	if (r < 0 || i->nworkspaces == 0)
 		return r;
 	r = start_pump(g, e);

@@ -3,6 +3,7 @@
 #include "guest.h"
 
 #define WORKSPACES_ROOT "/run/paddock/fs"
+#define SHADOWS_ROOT    "/var/lib/paddock/shadows"
 
 /* Starts the pump where it does not run yet and binds them all; waits at most limit_ms. */
 int workspaces_mount(struct guest *g, const struct identity *i, uint64_t limit_ms, struct err *e);

@@ -36,6 +36,7 @@ record_encode(const struct sandbox *s, struct buf *out)
 		s->accel != NULL ? s->accel : "auto", "env", from_strv(&s->env), "resolve",
 		from_strv(&s->resolve), "ports", from_strv(&s->ports), "created",
 		(json_int_t)s->created);
+	json_object_set_new(o, "shadows", from_strv(&s->shadows));
 	text = json_dumps(o, JSON_INDENT(2));
 	json_decref(o);
 	if (text == NULL)
@@ -80,6 +81,18 @@ to_workspaces(json_t *a, struct sandbox *s)
 	return 0;
 }
 
+/* Absent in records of before there were any. */
+static int
+to_shadows(json_t *a, struct sandbox *s)
+{
+	if (json_array_size(a) > SANDBOX_SHADOWS_MAX || to_strv(a, &s->shadows) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < s->shadows.n; i++)
+		if (s->shadows.v[i][0] != '/')
+			return -EINVAL;
+	return 0;
+}
+
 static int
 from_json(json_t *o, struct sandbox *s, struct err *e)
 {
@@ -103,8 +116,9 @@ from_json(json_t *o, struct sandbox *s, struct err *e)
 	s->memory_bytes = (uint64_t)memory;
 	s->disk_bytes = (uint64_t)disk;
 	s->created = created;
-	if (to_workspaces(ws, s) < 0 || to_strv(env, &s->env) < 0 ||
-		to_strv(resolve, &s->resolve) < 0 || to_strv(ports, &s->ports) < 0)
+	if (to_shadows(json_object_get(o, "shadows"), s) < 0 || to_workspaces(ws, s) < 0 ||
+		to_strv(env, &s->env) < 0 || to_strv(resolve, &s->resolve) < 0 ||
+		to_strv(ports, &s->ports) < 0)
 		return err_set(e, EINVAL, "sandbox.json: a list holds what it may not");
 	return 0;
 }

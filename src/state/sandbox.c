@@ -29,6 +29,7 @@ sandbox_release(struct sandbox *s)
 	strv_release(&s->env);
 	strv_release(&s->resolve);
 	strv_release(&s->ports);
+	strv_release(&s->shadows);
 	memset(s, 0, sizeof(*s));
 }
 

@@ -139,6 +139,8 @@ sup_identity(const struct sup *s, struct identity *ret, struct err *e)
 	for (size_t k = 0; k < s->sandbox.nworkspaces; k++)
 		identity_add_workspace(&i, s->sandbox.workspaces[k].path,
 			s->sandbox.workspaces[k].read_only, s->sandbox.workspaces[k].is_file);
+	for (size_t k = 0; k < s->sandbox.shadows.n; k++)
+		strv_add(&i.shadows, s->sandbox.shadows.v[k]);
 	i.address = xasprintf("%s/%d", JAIL_GUEST, JAIL_PREFIX);
 	i.gateway = xstrdup(JAIL_GATEWAY);
 	i.disk_bytes = s->sandbox.disk_bytes;

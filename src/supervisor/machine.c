@@ -119,6 +119,7 @@ config_fd(const struct sup *s, int slot, struct err *e)
 	if (slot == CHILD_FS) {
 		c.workspaces = s->sandbox.workspaces;
 		c.nworkspaces = s->sandbox.nworkspaces;
+		c.shadows = s->sandbox.shadows;
 	} else if (slot == CHILD_NET) {
 		c.resolve = s->sandbox.resolve;
 	}

@@ -7,7 +7,15 @@
 
 #include "roles.h"
 
-enum { TAG_FLAGS = 1, TAG_UID, TAG_GID, TAG_WORKSPACE, TAG_WORKSPACE_FLAGS, TAG_RESOLVE };
+enum {
+	TAG_FLAGS = 1,
+	TAG_UID,
+	TAG_GID,
+	TAG_WORKSPACE,
+	TAG_WORKSPACE_FLAGS,
+	TAG_RESOLVE,
+	TAG_SHADOW
+};
 enum { FLAG_DEBUG = 1, FLAG_ROOT = 2 };
 enum { WS_RO = 1, WS_FILE = 2 };
 
@@ -17,6 +25,7 @@ role_config_release(struct role_config *c)
 	for (size_t i = 0; i < c->nworkspaces; i++)
 		free(c->workspaces[i].path);
 	free(c->workspaces);
+	strv_release(&c->shadows);
 	strv_release(&c->resolve);
 	memset(c, 0, sizeof(*c));
 }
@@ -34,6 +43,8 @@ role_config_encode(const struct role_config *c, struct buf *out)
 			(c->workspaces[i].read_only ? WS_RO : 0) |
 				(c->workspaces[i].is_file ? WS_FILE : 0));
 	}
+	for (size_t i = 0; i < c->shadows.n; i++)
+		tlv_put_str(out, TAG_SHADOW, c->shadows.v[i]);
 	for (size_t i = 0; i < c->resolve.n; i++)
 		tlv_put_str(out, TAG_RESOLVE, c->resolve.v[i]);
 }
@@ -59,6 +70,8 @@ field(struct role_config *c, const struct tlv *t)
 		return add_workspace(c, t);
 	if (t->tag == TAG_RESOLVE)
 		return tlv_strv(t, 1024, 256, &c->resolve);
+	if (t->tag == TAG_SHADOW)
+		return tlv_strv(t, 4095, SANDBOX_SHADOWS_MAX, &c->shadows);
 	if (tlv_u64(t, &v) < 0)
 		return -EBADMSG;
 	switch (t->tag) {

@@ -40,11 +40,16 @@ int
 role_fs_main(const struct role_config *c, struct err *e)
 {
 	struct jail_confine plan = {0};
-	CLEAN_CLOSE int root = -1, proc = fs_proc_open(e);
+	CLEAN_CLOSE int root = -1, shadows = -1, proc = fs_proc_open(e);
 	int r;
 
 	if (proc < 0)
 		return proc;
+	if (c->shadows.n > 0) {
+		shadows = fs_shadow_open(c->shadows.n, e);
+		if (shadows < 0)
+			return shadows;
+	}
 	plan_stage(c, &plan);
 	r = jail_confine(&plan, e);
 	jail_confine_release(&plan);
@@ -57,6 +62,8 @@ role_fs_main(const struct role_config *c, struct err *e)
 		.root_fd = root,
 		.proc_fd = proc,
 		.guest_uid = c->guest_uid,
-		.guest_gid = c->guest_gid};
+		.guest_gid = c->guest_gid,
+		.shadows = &c->shadows,
+		.shadow_fd = shadows};
 	return fs_serve(&o, e);
 }

@@ -34,6 +34,7 @@ struct role_config {
 	gid_t guest_gid;
 	struct workspace *workspaces; /* fs; owned */
 	size_t nworkspaces;
+	struct strv shadows; /* fs */
 	struct strv resolve; /* net: HOST:PORT:ADDRESS[:PORT] */
 };
 

@@ -23,6 +23,7 @@ enum {
 	TAG_ADDRESS,
 	TAG_GATEWAY,
 	TAG_DISK,
+	TAG_SHADOW,
 };
 
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -41,6 +42,7 @@ identity_release(struct identity *i)
 	for (size_t k = 0; k < i->nworkspaces; k++)
 		free(i->workspaces[k].path);
 	free(i->workspaces);
+	strv_release(&i->shadows);
 	free(i->address);
 	free(i->gateway);
 	memset(i, 0, sizeof(*i));
@@ -87,6 +89,8 @@ identity_encode(const struct identity *i, struct buf *out)
 			(i->workspaces[k].read_only ? WS_RO : 0) |
 				(i->workspaces[k].is_file ? WS_FILE : 0));
 	}
+	for (size_t k = 0; k < i->shadows.n; k++)
+		tlv_put_str(out, TAG_SHADOW, i->shadows.v[k]);
 	put_opt(out, TAG_ADDRESS, i->address);
 	put_opt(out, TAG_GATEWAY, i->gateway);
 	tlv_put_u64(out, TAG_DISK, i->disk_bytes);
@@ -171,6 +175,10 @@ field(struct identity *i, const struct tlv *t)
 		return tlv_str(t, 63, &i->gateway);
 	case TAG_DISK:
 		return tlv_u64(t, &i->disk_bytes);
+	case TAG_SHADOW:
+		return t->n == 0 || t->p[0] != '/'
+			       ? -EBADMSG
+			       : tlv_strv(t, 4095, IDENTITY_SHADOWS_MAX, &i->shadows);
 	default:
 		return 0;
 	}

@@ -161,6 +161,65 @@ test_workspaces(void **state)
 }
 
 static void
+refused_shadow(struct sandbox *s, const char *word, int code, const char *says)
+{
+	struct err e = {0};
+
+	assert_int_equal(shadow_add(s, word, &e), code);
+	if (strstr(e.msg, says) == NULL)
+		fail_msg("'%s': %s", word, e.msg);
+}
+
+static void
+test_shadows(void **state)
+{
+	char dir[] = "/tmp/paddock-ws-XXXXXX";
+	struct sandbox s = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(mkdir("p", 0755) + mkdir("p/sub", 0755) + mkdir("p/a", 0755) +
+				 mkdir("p/a/there", 0755) + mkdir("q", 0755) + mkdir("p/w", 0755) +
+				 mkdir("p/w/inner", 0755) + symlink("sub", "p/link"),
+		0);
+	assert_int_equal(io_write_file_atomic(AT_FDCWD, "p/file", "x", 1, 0600, &e), 0);
+	assert_int_equal(workspace_add(&s, "p", &e), 0);
+	assert_int_equal(workspace_add(&s, "p/w/inner:ro", &e), 0);
+	assert_int_equal(workspace_add(&s, "p/file", &e), 0);
+	/* Absent or there, relative or not, spelled in any way. */
+	assert_int_equal(shadow_add(&s, "node_modules/", &e), 0);
+	assert_int_equal(shadow_add(&s, "./a//there", &e), 0);
+	CLEAN_FREE char *in_ro = xasprintf("%s/target", s.workspaces[1].path);
+	assert_int_equal(shadow_add(&s, in_ro, &e), 0);
+	CLEAN_FREE char *first = xasprintf("%s/node_modules", s.workspaces[0].path);
+	assert_string_equal(s.shadows.v[0], first);
+	assert_true(shadow_is_known(&s, "node_modules") && shadow_is_known(&s, first));
+	assert_false(shadow_is_known(&s, "dist") || shadow_is_known(&s, "../p/node_modules"));
+
+	refused_shadow(&s, "node_modules", -EINVAL, "named twice");
+	refused_shadow(&s, "a", -EINVAL, "overlap");
+	refused_shadow(&s, "node_modules/x", -EINVAL, "overlap");
+	refused_shadow(&s, "", -EINVAL, "write a folder");
+	refused_shadow(&s, "../q", -EINVAL, "without '..'");
+	refused_shadow(&s, ".", -EINVAL, "is a workspace itself");
+	refused_shadow(&s, "w", -EINVAL, "would hide the workspace");
+	refused_shadow(&s, "/usr/lib", -EINVAL, "does not lie in a workspace");
+	refused_shadow(&s, "file", -EINVAL, "is a workspace itself");
+	refused_shadow(&s, "link", -ENOTDIR, "symlink of that name");
+	refused_shadow(&s, "link/x", -EINVAL, "leads through a symlink");
+	refused_shadow(&s, "no/such/x", -ENOENT, "make that folder first");
+	refused_shadow(&s, "a\x1b[2J", -EINVAL, "not a printable");
+	assert_int_equal(io_write_file_atomic(AT_FDCWD, "p/f", "x", 1, 0600, &e), 0);
+	refused_shadow(&s, "f", -ENOTDIR, "file of that name");
+	assert_int_equal(s.shadows.n, 3);
+	sandbox_release(&s);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(io_remove_tree(AT_FDCWD, dir, &e), 0);
+}
+
+static void
 test_agent_words(void **state)
 {
 	const struct agent *a = agent_find("shell");
@@ -243,6 +302,7 @@ main(void)
 		cmocka_unit_test(test_bad_options),
 		cmocka_unit_test(test_env),
 		cmocka_unit_test(test_workspaces),
+		cmocka_unit_test(test_shadows),
 		cmocka_unit_test(test_agent_words),
 		cmocka_unit_test(test_detach_keys),
 		cmocka_unit_test(test_tables),

@@ -225,6 +225,7 @@ full_identity(struct identity *i)
 	strv_add(&i->env, "K=V");
 	identity_add_workspace(i, "/home/u/p", false, false);
 	identity_add_workspace(i, "/home/u/q", true, true);
+	strv_add(&i->shadows, "/home/u/p/target");
 }
 
 static void
@@ -247,6 +248,8 @@ test_identity(void **state)
 	assert_string_equal(got.workspaces[1].path, "/home/u/q");
 	assert_true(got.workspaces[1].read_only && got.workspaces[1].is_file);
 	assert_false(got.workspaces[0].read_only || got.workspaces[0].is_file);
+	assert_int_equal(got.shadows.n, 1);
+	assert_string_equal(got.shadows.v[0], "/home/u/p/target");
 	identity_release(&got);
 	identity_release(&i);
 	for (size_t n = 0; n < b.len; n++) {

@@ -59,6 +59,7 @@ test_role_config_cut(void **state)
 
 	(void)state;
 	strv_add(&c.resolve, "a.test:1:127.0.0.1");
+	strv_add(&c.shadows, "/a/target");
 	role_config_encode(&c, &b);
 	for (size_t n = 0; n <= b.len; n++) {
 		CLEAN_FREE uint8_t *copy = xmalloc(n);
@@ -75,10 +76,12 @@ test_role_config_cut(void **state)
 			assert_string_equal(d.workspaces[1].path, "/b/c");
 			assert_true(d.workspaces[0].read_only && d.workspaces[1].is_file);
 			assert_string_equal(d.resolve.v[0], "a.test:1:127.0.0.1");
+			assert_string_equal(d.shadows.v[0], "/a/target");
 		}
 		role_config_release(&d);
 	}
 	strv_release(&c.resolve);
+	strv_release(&c.shadows);
 }
 
 static void

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <base/err.h>
+#include <base/str.h>
 
 struct fs_options {
 	int stream_fd; /* stream socket: the host end of paddock.fs */
@@ -17,6 +18,8 @@ struct fs_options {
 	int proc_fd;   /* from fs_proc_open */
 	uid_t guest_uid; /* who owns every file as the guest sees it: the agent */
 	gid_t guest_gid;
+	const struct strv *shadows; /* NULL: none. Absolute paths below root; stay the caller's */
+	int shadow_fd;              /* from fs_shadow_open, or a folder that holds "0", "1", ... */
 };
 
 /*
@@ -27,6 +30,13 @@ struct fs_options {
  * it shared. Returns a close-on-exec descriptor or -errno.
  */
 int fs_proc_open(struct err *e);
+
+/*
+ * The folders that the guest is shown where n shadows are: empty, read-only, in a mount of their
+ * own that no path leads to. To be called before jail_confine, with CAP_SYS_ADMIN. A close-on-exec
+ * descriptor or -errno.
+ */
+int fs_shadow_open(size_t n, struct err *e);
 
 /*
  * Serves until the stream ends (0) or fails (-errno). Blocks. The descriptors stay the caller's.

@@ -32,6 +32,7 @@ struct workspace {
 };
 
 #define SANDBOX_WORKSPACES_MAX 64
+#define SANDBOX_SHADOWS_MAX    64
 
 /* sandbox.json */
 struct sandbox {
@@ -47,6 +48,7 @@ struct sandbox {
 	struct strv env;     /* KEY=VALUE for every session */
 	struct strv resolve; /* HOST:PORT:ADDRESS[:PORT] */
 	struct strv ports;   /* published ones, as port_format writes them (state/port.h) */
+	struct strv shadows; /* folders in workspaces that are the sandbox's own; absolute */
 	int64_t created;     /* seconds since the epoch */
 };
 

@@ -17,6 +17,7 @@ struct identity_workspace {
 };
 
 #define IDENTITY_WORKSPACES_MAX 64
+#define IDENTITY_SHADOWS_MAX    64
 
 struct identity {
 	char *hostname;     /* the sandbox's name made fit for a host name */
@@ -29,7 +30,8 @@ struct identity {
 	char *git_name, *git_email; /* may be NULL */
 	struct strv env;            /* KEY=VALUE for every session (create -e) */
 	struct identity_workspace *workspaces;
-	size_t nworkspaces; /* the first is the primary one, the default cwd */
+	size_t nworkspaces;  /* the first is the primary one, the default cwd */
+	struct strv shadows; /* folders in them that are on the guest's own disk; absolute */
 	/* The guest's end of the jail's network. */
 	char *address;       /* "198.18.0.2/30" */
 	char *gateway;       /* "198.18.0.1": also name server and host.docker.internal */
