@@ -37,6 +37,7 @@ const struct option_def make_options[] = {
 	{"resolve", 0, "HOST:PORT:ADDR", "send a name's connections to this address"},
 	{"publish", 'p', "PORT",
 		"publish a port: [[HOST_IP:]HOST_PORT:]SANDBOX_PORT[/tcp|tcp4|tcp6]"},
+	{"allow-hooks", 0, NULL, "let the guest write git hooks, which git on this computer runs"},
 	{"shadow", 0, "DIR",
 		"keep this folder of the workspace (node_modules, target, .venv) on the sandbox's "
 		"own "
@@ -218,6 +219,7 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
 	s->name = q->name != NULL ? xstrdup(q->name)
 				  : sandbox_name_default(q->agent, s->workspaces[0].path);
 	s->created = time(NULL);
+	s->allow_hooks = args_has(a, "allow-hooks");
 	for (size_t i = 0; i < q->env->n; i++)
 		strv_add(&s->env, q->env->v[i]);
 	r = check_new(c, s, e);
@@ -303,6 +305,8 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 		return "disk";
 	if (accel != NULL && strcmp(accel, s->accel) != 0)
 		return "accel";
+	if (args_has(a, "allow-hooks") && !s->allow_hooks)
+		return "allow-hooks";
 	args_all(a, "resolve", &resolve);
 	for (size_t i = 0; i < resolve.n; i++)
 		if (!has_string(&s->resolve, resolve.v[i]))

@@ -104,6 +104,7 @@ inspect_one(struct cli *c, const char *name, json_t *out, struct err *e)
 		(json_int_t)s.memory_bytes, "disk_bytes", (json_int_t)s.disk_bytes, "created",
 		(json_int_t)s.created, "env", strv_json(&s.env), "resolve", strv_json(&s.resolve));
 	json_object_set_new(o, "ports", strv_json(&s.ports));
+	json_object_set_new(o, "allow_hooks", json_boolean(s.allow_hooks));
 	json_object_set_new(o, "shadows", strv_json(&s.shadows));
 	add_disk(o, c, name);
 	if (running) {

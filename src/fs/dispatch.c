@@ -109,6 +109,8 @@ run(struct fs *fs, const struct fuse_request *r, struct buf *out)
 	i->pins++;
 	e = check_shadows(fs, i, r);
 	if (e == 0)
+		e = guard_request(fs, i, r);
+	if (e == 0)
 		e = op->fn(fs, i, r, out);
 	i->pins--;
 	inode_drop_if_unused(fs, i);

@@ -169,6 +169,40 @@ inode_after(const struct fs *fs, const struct inode *i)
 	return l == &fs->inodes ? NULL : container_of(l, struct inode, all);
 }
 
+/* Writes "/name" before at, or as much of its end as there is room for. */
+static char *
+prepend(char *begin, char *at, const char *name, size_t len)
+{
+	size_t room = (size_t)(at - begin);
+
+	if (room == 0)
+		return at;
+	if (len >= room) {
+		name += len - (room - 1);
+		len = room - 1;
+	}
+	at -= len;
+	memcpy(at, name, len);
+	*--at = '/';
+	return at;
+}
+
+void
+inode_path(const struct fs *fs, const struct inode *dir, const char *name, char *out, size_t size)
+{
+	char *at = out + size - 1;
+
+	*at = '\0';
+	at = prepend(out, at, name, strlen(name));
+	while (dir != fs->root && !list_is_empty(&dir->names)) {
+		const struct entry *e = container_of(dir->names.next, struct entry, in_child);
+
+		at = prepend(out, at, e->name, e->len);
+		dir = e->parent;
+	}
+	memmove(out, at, (size_t)(out + size - at));
+}
+
 static bool
 is_unused(const struct fs *fs, const struct inode *i)
 {

@@ -104,7 +104,11 @@ prepare(struct fs *fs, struct err *e)
 	find_stage(fs);
 	watch_init(fs);
 	r = fs_tables_init(fs, e);
-	return r == 0 ? shadow_init(fs, e) : r;
+	if (r == 0)
+		r = shadow_init(fs, e);
+	if (r == 0)
+		guard_init(fs);
+	return r;
 }
 
 static int
@@ -260,6 +264,7 @@ fs_serve(const struct fs_options *o, struct err *e)
 		r = serve(&fs, e);
 	fs_tables_release(&fs);
 	shadow_release(&fs);
+	guard_release(&fs);
 	watch_release(&fs);
 	buf_release(&fs.in);
 	buf_release(&fs.out);

@@ -9,6 +9,7 @@
  *   nodefd.c     from an inode to a descriptor, verified
  *   coherence.c  what was told to the guest against what the host has; notifications
  *   watch.c      inotify
+ *   guard.c      what the guest may not do because the host would run it (hookrules.c)
  *   shadow.c     folders that are the sandbox's own
  */
 #include <stdbool.h>
@@ -127,6 +128,7 @@ struct fs {
 	uint64_t fd_epoch; /* descriptors of folders from an earlier one are looked up again */
 	uint64_t fd_epoch_ms;
 
+	struct guard *guard; /* NULL: hooks are the guest's to write */
 	struct shadow *shadows;
 	size_t nshadows;
 
@@ -157,6 +159,10 @@ void inode_forget(struct fs *fs, uint64_t id, uint64_t n);
 void inode_drop_if_unused(struct fs *fs, struct inode *i);
 /* The next in order of ids, for walks that survive removals (fs->resync_at, fs->trim_at). */
 struct inode *inode_after(const struct fs *fs, const struct inode *i);
+
+/* "/a/b/name" of a name in this folder, as the guest knows it, cut at the beginning to fit. */
+void inode_path(
+	const struct fs *fs, const struct inode *dir, const char *name, char *out, size_t size);
 
 struct entry *entry_find(const struct fs *fs, const struct inode *dir, const char *name);
 /* child NULL: the name does not exist. 0 or -ENFILE. */
@@ -261,6 +267,12 @@ void watch_folder(struct fs *fs, struct inode *dir);
 void watch_file(struct fs *fs, struct inode *i);
 void watch_drop(struct fs *fs, struct inode *i);
 void watch_read(struct fs *fs);
+
+/* guard.c */
+void guard_init(struct fs *fs);
+void guard_release(struct fs *fs);
+/* Before a request is carried out: 0 or -EPERM. */
+int guard_request(struct fs *fs, struct inode *i, const struct fuse_request *r);
 
 /* shadow.c */
 int shadow_init(struct fs *fs, struct err *e);

@@ -120,6 +120,7 @@ config_fd(const struct sup *s, int slot, struct err *e)
 		c.workspaces = s->sandbox.workspaces;
 		c.nworkspaces = s->sandbox.nworkspaces;
 		c.shadows = s->sandbox.shadows;
+		c.allow_hooks = s->sandbox.allow_hooks;
 	} else if (slot == CHILD_NET) {
 		c.resolve = s->sandbox.resolve;
 	}

@@ -16,7 +16,7 @@ enum {
 	TAG_RESOLVE,
 	TAG_SHADOW
 };
-enum { FLAG_DEBUG = 1, FLAG_ROOT = 2 };
+enum { FLAG_DEBUG = 1, FLAG_ROOT = 2, FLAG_ALLOW_HOOKS = 4 };
 enum { WS_RO = 1, WS_FILE = 2 };
 
 void
@@ -33,8 +33,9 @@ role_config_release(struct role_config *c)
 void
 role_config_encode(const struct role_config *c, struct buf *out)
 {
-	tlv_put_u64(
-		out, TAG_FLAGS, (c->debug ? FLAG_DEBUG : 0) | (c->host_is_root ? FLAG_ROOT : 0));
+	tlv_put_u64(out, TAG_FLAGS,
+		(c->debug ? FLAG_DEBUG : 0) | (c->host_is_root ? FLAG_ROOT : 0) |
+			(c->allow_hooks ? FLAG_ALLOW_HOOKS : 0));
 	tlv_put_u64(out, TAG_UID, c->guest_uid);
 	tlv_put_u64(out, TAG_GID, c->guest_gid);
 	for (size_t i = 0; i < c->nworkspaces; i++) {
@@ -78,6 +79,7 @@ field(struct role_config *c, const struct tlv *t)
 	case TAG_FLAGS:
 		c->debug = v & FLAG_DEBUG;
 		c->host_is_root = v & FLAG_ROOT;
+		c->allow_hooks = v & FLAG_ALLOW_HOOKS;
 		break;
 	case TAG_UID:
 		c->guest_uid = (uid_t)v;

@@ -40,6 +40,7 @@ int
 role_fs_main(const struct role_config *c, struct err *e)
 {
 	struct jail_confine plan = {0};
+	CLEAN_STRV struct strv workspaces = {0};
 	CLEAN_CLOSE int root = -1, shadows = -1, proc = fs_proc_open(e);
 	int r;
 
@@ -58,11 +59,15 @@ role_fs_main(const struct role_config *c, struct err *e)
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return err_sys(e, errno, "open the stage");
+	for (size_t i = 0; i < c->nworkspaces; i++)
+		strv_add(&workspaces, c->workspaces[i].path);
 	struct fs_options o = {.stream_fd = ROLE_FD_FS_STREAM,
 		.root_fd = root,
 		.proc_fd = proc,
 		.guest_uid = c->guest_uid,
 		.guest_gid = c->guest_gid,
+		.workspaces = &workspaces,
+		.allow_hooks = c->allow_hooks,
 		.shadows = &c->shadows,
 		.shadow_fd = shadows};
 	return fs_serve(&o, e);

@@ -35,6 +35,7 @@ struct role_config {
 	struct workspace *workspaces; /* fs; owned */
 	size_t nworkspaces;
 	struct strv shadows; /* fs */
+	bool allow_hooks;    /* fs */
 	struct strv resolve; /* net: HOST:PORT:ADDRESS[:PORT] */
 };
 

@@ -80,6 +80,37 @@ shows() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
 	git -C mnt/repo fsck --full
 }
 
+@test "git: worktrees, submodules, bare repositories and gc work; hooks come from nowhere" {
+	git config --global protocol.file.allow always
+	git init -q mnt/lib && git -C mnt/lib commit -q --allow-empty -m one
+	git init -q mnt/app && cd mnt/app
+	git submodule --quiet add "$W/mnt/lib" hooks # a name that may mislead
+	git commit -qm sub && git branch hooks/pre && git worktree add -q ../tree hooks/pre
+	git clone -q --bare . ../bare.git && git clone -q --recurse-submodules . ../copy
+	git push -q ../bare.git HEAD:refs/heads/hooks/x
+	git -C ../copy gc -q && git -C ../copy fsck --full && git -C ../copy/hooks commit -q --allow-empty -m two
+	ls ../copy/.git/hooks/pre-commit.sample ../copy/.git/modules/hooks/hooks/update.sample
+	# What tools do that set hooks up, and what an attacker would.
+	run pre_commit_install .git/hooks/pre-commit
+	[ "$status" -ne 0 ] && [ ! -e .git/hooks/pre-commit ]
+	for d in .git ../bare.git ../copy/.git/modules/hooks "$(git -C ../tree rev-parse --git-common-dir)"; do
+		run cp /bin/true "$d/hooks/post-commit"
+		[[ "$output" == *"Operation not permitted"* ]]
+		run cp -p "$d/hooks/pre-commit.sample" "$d/hooks/pre-commit"
+		[[ "$output" == *"Operation not permitted"* ]]
+	done
+	[ -z "$(find "$W/host" -path '*/hooks/*' -perm /111 -type f ! -name '*.sample')" ]
+	soon grep -q "refused the guest to write '/app/.git/hooks/pre-commit'" "$W/log"
+	cp /bin/true run-me && git add run-me && git commit -qm control && [ -x "$W/host/app/run-me" ]
+	cd .. && mv app/.git app/.git2 && mv app/.git2 app/.git && git -C app status --porcelain
+	rm -rf app copy bare.git tree lib
+	[ -z "$(ls -A "$W/host")" ]
+}
+
+pre_commit_install() {
+	printf '#!/bin/sh\necho hooked\n' >"$1" && chmod +x "$1"
+}
+
 @test "make and gcc: a library and a program of 30 files, built, run, rebuilt after a change" {
 	mkdir mnt/p && cd mnt/p
 	for i in $(seq 30); do echo "int f$i(void) { return $i; }" >"f$i.c"; done

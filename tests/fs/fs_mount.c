@@ -27,8 +27,12 @@ static int
 serve(int stream, const char *folder, uid_t uid)
 {
 	struct fs_options o = {.stream_fd = stream, .guest_uid = uid, .guest_gid = uid};
+	struct strv workspaces = {0};
 	struct err e = {0};
 
+	strv_add(&workspaces, "/");
+	o.workspaces = &workspaces;
+	o.allow_hooks = getenv("FS_ALLOW_HOOKS") != NULL;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	log_init("fs", getenv("FS_DEBUG") != NULL ? LOG_DEBUG : LOG_WARN);
 	o.root_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);

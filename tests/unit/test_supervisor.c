@@ -51,6 +51,7 @@ test_role_config_cut(void **state)
 {
 	struct workspace ws[] = {{(char *)"/a", true, false}, {(char *)"/b/c", false, true}};
 	struct role_config c = {.debug = true,
+		.allow_hooks = true,
 		.guest_uid = 1000,
 		.guest_gid = 1001,
 		.workspaces = ws,
@@ -71,7 +72,7 @@ test_role_config_cut(void **state)
 			continue;
 		}
 		if (n == b.len) {
-			assert_true(d.debug && !d.host_is_root);
+			assert_true(d.debug && d.allow_hooks && !d.host_is_root);
 			assert_int_equal(d.guest_gid, 1001);
 			assert_string_equal(d.workspaces[1].path, "/b/c");
 			assert_true(d.workspaces[0].read_only && d.workspaces[1].is_file);

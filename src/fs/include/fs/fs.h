@@ -4,6 +4,7 @@
  * absolute paths, as a FUSE server (include/uapi/linux/fuse.h, protocol 7.38) over a byte stream.
  * The guest is hostile: every message is validated, nothing outside root is reachable.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -19,7 +20,9 @@ struct fs_options {
 	uid_t guest_uid; /* who owns every file as the guest sees it: the agent */
 	gid_t guest_gid;
 	const struct strv *shadows; /* NULL: none. Absolute paths below root; stay the caller's */
-	int shadow_fd;              /* from fs_shadow_open, or a folder that holds "0", "1", ... */
+	const struct strv *workspaces; /* NULL: unknown. Looked into for git's hooks at the start */
+	bool allow_hooks;              /* the guest may write them */
+	int shadow_fd; /* from fs_shadow_open, or a folder that holds "0", "1", ... */
 };
 
 /*

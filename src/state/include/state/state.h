@@ -48,6 +48,7 @@ struct sandbox {
 	struct strv env;     /* KEY=VALUE for every session */
 	struct strv resolve; /* HOST:PORT:ADDRESS[:PORT] */
 	struct strv ports;   /* published ones, as port_format writes them (state/port.h) */
+	bool allow_hooks;    /* the guest may write git's hooks */
 	struct strv shadows; /* folders in workspaces that are the sandbox's own; absolute */
 	int64_t created;     /* seconds since the epoch */
 };
