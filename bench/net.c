@@ -126,10 +126,11 @@ run_net(int listener, uint16_t origin_port)
 
 	memcpy(&ov.to, &to, sizeof(to));
 	o.dns_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, resolver) < 0 || pipe(alive) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, resolver) < 0 ||
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, alive) < 0)
 		die("socketpair");
 	o.resolver_fd = resolver[0];
-	o.alive_fd = alive[0];
+	o.control_fd = alive[0];
 	io_set_nonblock(listener, true);
 	if (net_serve_with(&o, &hooks, &e) < 0)
 		fprintf(stderr, "%s\n", e.msg);
