@@ -31,6 +31,16 @@ note_head(struct fs *fs, enum fuse_notify_code code, size_t body)
 	buf_append(&fs->notes, &h, sizeof(h));
 }
 
+/* Behind a body of so many bytes. Before anything is written that relies on the note. */
+static void
+note_end(struct fs *fs, size_t body)
+{
+	size_t n = sizeof(struct fuse_out_header) + body;
+
+	journal_note(fs, fs->notes.data + fs->notes.len - n, n);
+	fuse_line_seal(&fs->notes);
+}
+
 /* off < 0: attributes only; else the pages from off on too. */
 void
 note_inval_inode(struct fs *fs, uint64_t id, int64_t off)
@@ -40,7 +50,7 @@ note_inval_inode(struct fs *fs, uint64_t id, int64_t off)
 	log_debug("note: inode %llu from %lld", (unsigned long long)id, (long long)off);
 	note_head(fs, FUSE_NOTIFY_INVAL_INODE, sizeof(n));
 	buf_append(&fs->notes, &n, sizeof(n));
-	fuse_line_seal(&fs->notes);
+	note_end(fs, sizeof(n));
 }
 
 void
@@ -53,7 +63,7 @@ note_inval_entry(struct fs *fs, uint64_t dir, const char *name)
 	note_head(fs, FUSE_NOTIFY_INVAL_ENTRY, sizeof(n) + len + 1);
 	buf_append(&fs->notes, &n, sizeof(n));
 	buf_append(&fs->notes, name, len + 1);
-	fuse_line_seal(&fs->notes);
+	note_end(fs, sizeof(n) + len + 1);
 }
 
 /*
@@ -67,6 +77,7 @@ note_inval_listing(struct fs *fs, struct inode *dir)
 	note_inval_entry(fs, dir->id, ".");
 	note_inval_inode(fs, dir->id, 0);
 	dir->known.valid = false;
+	journal_inode(dir);
 }
 
 static void
@@ -78,7 +89,7 @@ note_delete(struct fs *fs, uint64_t dir, uint64_t child, const char *name)
 	note_head(fs, FUSE_NOTIFY_DELETE, sizeof(n) + len + 1);
 	buf_append(&fs->notes, &n, sizeof(n));
 	buf_append(&fs->notes, name, len + 1);
-	fuse_line_seal(&fs->notes);
+	note_end(fs, sizeof(n) + len + 1);
 }
 
 static bool
@@ -115,6 +126,7 @@ remember(struct inode *i, const struct statx *st, bool own)
 		.own = own,
 	};
 	i->linked |= i->key.type == S_IFREG && st->stx_nlink > 1;
+	journal_inode(i);
 }
 
 static bool
@@ -177,6 +189,7 @@ coherence_after(struct fs *fs, struct inode *i, int fd)
 	}
 	note_inval_inode(fs, i->id, 0);
 	i->known.valid = false;
+	journal_inode(i);
 }
 
 /* Whether a change on the host would cause an event. */
@@ -265,6 +278,21 @@ entry_changed(struct fs *fs, struct entry *e, bool gone)
 	note_inval_listing(fs, dir);
 }
 
+void
+coherence_forget_entry(struct fs *fs, struct inode *dir, const char *name)
+{
+	struct entry *e = entry_find(fs, dir, name);
+
+	dir->pins++;
+	if (e != NULL) {
+		entry_changed(fs, e, false);
+	} else {
+		note_inval_entry(fs, dir->id, name);
+		note_inval_listing(fs, dir);
+	}
+	dir->pins--;
+}
+
 /*
  * A name that the guest was never told, or that it was told does not exist, has come. It may be a
  * further one of a file that is known: what happens to that by the new name is to be seen too.
@@ -306,6 +334,23 @@ coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsign
 	}
 }
 
+/* What the guest was told about it was for as long as it is watched. */
+void
+coherence_unwatched(struct fs *fs, struct inode *i)
+{
+	struct list *l, *tmp;
+
+	note_inval_inode(fs, i->id, -1);
+	list_foreach(l, tmp, &i->children)
+	{
+		const struct entry *e = container_of(l, struct entry, in_parent);
+
+		note_inval_entry(fs, i->id, e->name);
+		if (e->child != NULL)
+			note_inval_inode(fs, e->child->id, -1);
+	}
+}
+
 void
 coherence_resync_start(struct fs *fs)
 {
@@ -315,12 +360,28 @@ coherence_resync_start(struct fs *fs)
 	fs->resync_end = fs->next_id;
 }
 
+/* The last process watched it, and told the guest so. */
+static void
+watch_again(struct fs *fs, struct inode *i)
+{
+	i->rewatch = false;
+	watch_folder(fs, i);
+	watch_file(fs, i);
+	if (i->wd < 0)
+		coherence_unwatched(fs, i);
+	journal_inode(i);
+}
+
 static void
 resync_inode(struct fs *fs, struct inode *i)
 {
 	struct list *l, *tmp;
 
 	i->pins++;
+	if (i->rewatch)
+		watch_again(fs, i);
+	if (!i->known.valid)
+		note_inval_inode(fs, i->id, 0);
 	list_foreach(l, tmp, &i->children)
 		coherence_check_entry(fs, i, container_of(l, struct entry, in_parent)->name, 0);
 	if (i->key.type == S_IFDIR && i->nlookup > 0) {

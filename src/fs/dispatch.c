@@ -127,6 +127,21 @@ run_any(struct fs *fs, const struct fuse_request *r, struct buf *out)
 	return 0;
 }
 
+/* What may differ since another process served this mount (restore.c). */
+static int
+run_after(struct fs *fs, const struct fuse_request *r, struct buf *out)
+{
+	int e;
+
+	if (fs->doubts && restore_check(fs, r) == RESTORE_REFUSE) {
+		restore_refused(fs, r);
+		return -EIO;
+	}
+	fs->handle_was_lost = false;
+	e = run_any(fs, r, out);
+	return e == -EBADF && fs->handle_was_lost ? -EIO : e;
+}
+
 static void
 append_notes(struct fs *fs)
 {
@@ -150,15 +165,19 @@ dispatch(struct fs *fs, const uint8_t *p, size_t n)
 		append_notes(fs);
 		return 0;
 	}
+	if (fs->doubts && restore_check(fs, &r) == RESTORE_REPLIED)
+		return 0;
+	journal_request(fs, r.head.unique, r.head.opcode);
 	buf_append(&fs->out, &h, sizeof(h));
 	if (e == 0)
-		e = run_any(fs, &r, &fs->out);
+		e = run_after(fs, &r, &fs->out);
 	if (e < 0)
 		fs->out.len = start + sizeof(h);
 	h = (struct fuse_out_header){.len = (uint32_t)(fs->out.len - start),
 		.error = e < 0 ? e : 0,
 		.unique = r.head.unique};
 	memcpy(fs->out.data + start, &h, sizeof(h));
+	journal_answered(fs, fs->out.data + start, h.len);
 	fuse_line_seal(&fs->out);
 	log_debug("%s %llu '%s': %d, %u bytes", fuse_opcode_name(r.head.opcode),
 		(unsigned long long)r.head.nodeid, r.name != NULL ? r.name : "", h.error, h.len);

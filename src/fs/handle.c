@@ -1,14 +1,19 @@
 /* Open files and folders of the guest: fh = generation and index, checked with the inode's id, so
  * that a stale or invented one is EBADF. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
+#include <base/log.h>
 #include <base/mem.h>
 
 #include "server.h"
+
+#define FLAGS_KEPT (O_ACCMODE | O_SYNC | O_DSYNC)
 
 bool
 handle_room(const struct fs *fs)
@@ -44,7 +49,7 @@ free_slot(struct fs *fs, uint32_t *ret)
 }
 
 int
-handle_open(struct fs *fs, struct inode *i, int taken, bool dir, bool writable, uint64_t *ret_fh)
+handle_open(struct fs *fs, struct inode *i, int taken, bool dir, int flags, uint64_t *ret_fh)
 {
 	CLEAN_CLOSE int fd = taken;
 	struct handle *h;
@@ -57,18 +62,20 @@ handle_open(struct fs *fs, struct inode *i, int taken, bool dir, bool writable, 
 	h->inode = i;
 	h->fd = TAKE_FD(fd);
 	h->dir = dir;
-	h->writable = writable;
+	h->flags = flags & FLAGS_KEPT;
+	h->writable = (flags & O_ACCMODE) != O_RDONLY;
 	h->index = index;
 	h->generation = ++fs->handle_generation;
 	list_add_tail(&i->handles, &h->in_inode);
 	fs->handles[index] = h;
 	fs->nhandles++;
+	journal_handle_add(fs, h);
 	*ret_fh = (uint64_t)h->generation << 32 | index;
 	return 0;
 }
 
 struct handle *
-handle_find(const struct fs *fs, uint64_t fh, uint64_t id, bool dir)
+handle_find(struct fs *fs, uint64_t fh, uint64_t id, bool dir)
 {
 	uint32_t index = (uint32_t)fh;
 	struct handle *h;
@@ -76,9 +83,13 @@ handle_find(const struct fs *fs, uint64_t fh, uint64_t id, bool dir)
 	if (index >= fs->nhandle_slots)
 		return NULL;
 	h = fs->handles[index];
-	if (h == NULL || h->generation != fh >> 32 || h->inode->id != id || h->dir != dir)
+	if (h == NULL || h->generation != fh >> 32 || h->dir != dir)
 		return NULL;
-	return h;
+	if (h->inode == NULL) {
+		fs->handle_was_lost = h->lost_id == id;
+		return NULL;
+	}
+	return h->inode->id == id ? h : NULL;
 }
 
 struct handle *
@@ -94,11 +105,90 @@ handle_close(struct fs *fs, struct handle *h)
 {
 	struct inode *i = h->inode;
 
+	journal_handle_drop(fs, h->index);
 	fs->handles[h->index] = NULL;
 	fs->nhandles--;
 	list_del(&h->in_inode);
-	close(h->fd);
+	cleanup_close_p(&h->fd);
 	buf_release(&h->dents);
 	free(h);
-	inode_drop_if_unused(fs, i);
+	if (i != NULL)
+		inode_drop_if_unused(fs, i);
+}
+
+int
+handle_close_lost(struct fs *fs, uint64_t fh)
+{
+	if (!fs->handle_was_lost)
+		return -EBADF;
+	handle_close(fs, fs->handles[(uint32_t)fh]);
+	return 0;
+}
+
+/*
+ * The file may have been made read-only since it was opened for writing, as git does. Its owner
+ * gets the right back for a moment.
+ */
+static int
+open_again(const struct nodefd *n, int flags)
+{
+	const char *name = fd_name(n->fd).s;
+	int fd = nodefd_reopen(n, flags);
+	struct statx st;
+
+	if (fd != -EACCES || stat_at(n->fd, "", &st) < 0 ||
+		fchmodat(n->fs->opt.proc_fd, name, st.stx_mode | S_IRUSR | S_IWUSR, 0) < 0)
+		return fd;
+	fd = nodefd_reopen(n, flags);
+	if (fchmodat(n->fs->opt.proc_fd, name, st.stx_mode & 07777, 0) < 0)
+		log_warn("a file's mode could not be set back: %s", strerror(errno));
+	return fd;
+}
+
+static int
+open_restored(struct fs *fs, struct handle *h, uint64_t id)
+{
+	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
+	struct inode *i = inode_find(fs, id);
+	int r = i != NULL && (i->key.type == S_IFDIR) == h->dir ? nodefd_get(fs, i, &n) : -ESTALE;
+
+	if (r == 0 && (h->flags & O_ACCMODE) == O_ACCMODE)
+		r = -EINVAL;
+	if (r == 0)
+		r = open_again(&n, h->dir ? O_RDONLY | O_DIRECTORY : h->flags);
+	if (r < 0) {
+		h->lost_id = id;
+		return r;
+	}
+	h->fd = r;
+	h->inode = i;
+	list_add_tail(&i->handles, &h->in_inode);
+	return 0;
+}
+
+int
+handle_restore(struct fs *fs, uint32_t index, const struct journal_handle *rec)
+{
+	struct handle *h = xcalloc(1, sizeof(*h));
+
+	list_init(&h->in_inode);
+	h->index = index;
+	h->generation = rec->generation;
+	h->dir = rec->dir;
+	h->flags = (int)rec->flags & FLAGS_KEPT;
+	h->writable = (h->flags & O_ACCMODE) != O_RDONLY;
+	h->fd = -1;
+	if (index >= fs->nhandle_slots) {
+		size_t n = (size_t)index + 64;
+
+		fs->handles = xreallocarray(fs->handles, n, sizeof(struct handle *));
+		memset(fs->handles + fs->nhandle_slots, 0,
+			(n - fs->nhandle_slots) * sizeof(struct handle *));
+		fs->nhandle_slots = n;
+	}
+	fs->handles[index] = h;
+	fs->nhandles++;
+	if (rec->generation > fs->handle_generation)
+		fs->handle_generation = rec->generation;
+	return handle_room(fs) ? open_restored(fs, h, rec->id) : -EMFILE;
 }

@@ -63,16 +63,24 @@ key_hash(const struct fs *fs, const struct file_key *k)
 }
 
 struct inode *
-inode_find(const struct fs *fs, uint64_t id)
+inode_find_any(const struct fs *fs, uint64_t id)
 {
 	for (struct hnode *h = htab_first(&fs->by_id, hash_u64(fs->seed, id)); h != NULL;
 		h = htab_next(h)) {
 		struct inode *i = container_of(h, struct inode, by_id);
 
 		if (i->id == id)
-			return i == fs->root || i->nlookup > 0 ? i : NULL;
+			return i;
 	}
 	return NULL;
+}
+
+struct inode *
+inode_find(const struct fs *fs, uint64_t id)
+{
+	struct inode *i = inode_find_any(fs, id);
+
+	return i == fs->root || (i != NULL && i->nlookup > 0) ? i : NULL;
 }
 
 static struct inode *
@@ -88,14 +96,12 @@ find_number(const struct fs *fs, const struct file_key *k)
 	return NULL;
 }
 
-static struct inode *
-inode_new(struct fs *fs, const struct file_key *k)
+struct inode *
+inode_restore(struct fs *fs, uint64_t id)
 {
 	struct inode *i = xcalloc(1, sizeof(*i));
 
-	i->id = fs->next_id++;
-	i->key = *k;
-	i->keyed = true;
+	i->id = id;
 	i->fd = -1;
 	i->wd = -1;
 	list_init(&i->names);
@@ -105,8 +111,28 @@ inode_new(struct fs *fs, const struct file_key *k)
 	list_init(&i->reap);
 	list_add_tail(&fs->inodes, &i->all);
 	htab_add(&fs->by_id, &i->by_id, hash_u64(fs->seed, i->id));
-	htab_add(&fs->by_key, &i->by_key, key_hash(fs, k));
 	fs->ninodes++;
+	return i;
+}
+
+void
+inode_restored(struct fs *fs, struct inode *i)
+{
+	if (i->keyed || find_number(fs, &i->key) != NULL)
+		return;
+	i->keyed = true;
+	htab_add(&fs->by_key, &i->by_key, key_hash(fs, &i->key));
+}
+
+static struct inode *
+inode_new(struct fs *fs, const struct file_key *k)
+{
+	struct inode *i = inode_restore(fs, fs->next_id++);
+
+	i->key = *k;
+	i->keyed = true;
+	htab_add(&fs->by_key, &i->by_key, key_hash(fs, k));
+	journal_inode_add(fs, i);
 	return i;
 }
 
@@ -139,6 +165,7 @@ inode_get(struct fs *fs, const struct statx *st)
 	i = find_number(fs, &k);
 	if (i != NULL && (inode_is(i, st) || is_reborn(i, &k))) {
 		i->key = k;
+		journal_inode_key(fs, i);
 		return i;
 	}
 	if (i != NULL) {
@@ -228,6 +255,7 @@ inode_free(struct fs *fs, struct inode *i)
 	if (i->keyed)
 		htab_remove(&fs->by_key, &i->by_key);
 	fs->ninodes--;
+	journal_inode_drop(fs, i);
 	list_del(&i->reap); /* not before: what was dropped above would have queued it again */
 	free(i);
 }
@@ -255,6 +283,7 @@ inode_forget(struct fs *fs, uint64_t id, uint64_t n)
 	if (i == NULL || i == fs->root)
 		return;
 	i->nlookup -= n < i->nlookup ? n : i->nlookup;
+	journal_inode(i);
 	if (i->nlookup == 0)
 		inode_drop_if_unused(fs, i);
 }
@@ -285,6 +314,7 @@ entry_drop(struct fs *fs, struct entry *e)
 {
 	struct inode *dir = e->parent;
 
+	journal_entry_drop(fs, e);
 	htab_remove(&fs->entries, &e->hash);
 	list_del(&e->in_parent);
 	list_del(&e->in_child);
@@ -323,6 +353,7 @@ entry_link(struct fs *fs, struct entry *e, struct inode *child)
 {
 	e->child = child;
 	list_add_tail(&e->parent->children, &e->in_parent);
+	journal_entry_add(fs, e);
 	if (child != NULL) {
 		list_add_tail(&child->names, &e->in_child);
 		e->parent->nkids++;
@@ -345,11 +376,25 @@ drop_other_names(struct fs *fs, struct inode *i)
 	list_foreach(l, tmp, &i->names) entry_drop(fs, container_of(l, struct entry, in_child));
 }
 
+struct entry *
+entry_new(struct fs *fs, struct inode *dir, const char *name, struct inode *child)
+{
+	size_t len = strlen(name);
+	struct entry *e = xcalloc(1, sizeof(*e) + len + 1);
+
+	e->parent = dir;
+	e->len = len;
+	memcpy(e->name, name, len);
+	htab_add(&fs->entries, &e->hash, entry_hash(fs, dir, name, len));
+	fs->nentries++;
+	entry_link(fs, e, child);
+	return e;
+}
+
 int
 entry_set(struct fs *fs, struct inode *dir, const char *name, struct inode *child)
 {
 	struct entry *e = entry_find(fs, dir, name);
-	size_t len = strlen(name);
 
 	if (e != NULL && e->child == child)
 		return 0;
@@ -361,13 +406,7 @@ entry_set(struct fs *fs, struct inode *dir, const char *name, struct inode *chil
 	dir->pins--;
 	if (fs->nentries >= ENTRIES_MAX)
 		return -ENFILE;
-	e = xcalloc(1, sizeof(*e) + len + 1);
-	e->parent = dir;
-	e->len = len;
-	memcpy(e->name, name, len);
-	htab_add(&fs->entries, &e->hash, entry_hash(fs, dir, name, len));
-	fs->nentries++;
-	entry_link(fs, e, child);
+	entry_new(fs, dir, name, child);
 	return 0;
 }
 

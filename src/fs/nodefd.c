@@ -333,6 +333,7 @@ nodefd_follow(struct fs *fs, struct inode *i)
 	if (i->key.type != S_IFREG)
 		return;
 	i->linked = true;
+	journal_inode(i);
 	if (i->fd_held)
 		nodefd_drop_cached(fs, i);
 	if (list_is_empty(&i->handles) || nodefd_get(fs, i, &n) < 0)

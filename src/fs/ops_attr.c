@@ -24,8 +24,10 @@ attr_ino(struct fs *fs, const struct statx *st, uint64_t ino)
 		return ino ^ 0xffffULL << 48;
 	while (k < fs->ndevices && fs->devices[k] != dev)
 		k++;
-	if (k == fs->ndevices && k < DEVICES_MAX)
+	if (k == fs->ndevices && k < DEVICES_MAX) {
 		fs->devices[fs->ndevices++] = dev;
+		journal_device(fs);
+	}
 	return ino ^ (uint64_t)k << 48;
 }
 

@@ -33,7 +33,7 @@ op_opendir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 	fd = nodefd_reopen(&n, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
-	e = handle_open(fs, i, fd, true, false, &oo.fh);
+	e = handle_open(fs, i, fd, true, O_RDONLY, &oo.fh);
 	if (e == 0)
 		buf_append(out, &oo, sizeof(oo));
 	return e;
@@ -46,7 +46,7 @@ op_releasedir(struct fs *fs, struct inode *i, const struct fuse_request *r, stru
 
 	(void)out;
 	if (h == NULL)
-		return -EBADF;
+		return handle_close_lost(fs, r->in.release.fh);
 	handle_close(fs, h);
 	return 0;
 }

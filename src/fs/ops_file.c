@@ -49,7 +49,7 @@ open_inode(struct fs *fs, struct inode *i, uint32_t flags, struct fuse_open_out 
 		return fd;
 	if (host_flags(flags) & O_TRUNC)
 		coherence_after(fs, i, fd);
-	return handle_open(fs, i, TAKE_FD(fd), false, is_writable(flags), &ret->fh);
+	return handle_open(fs, i, TAKE_FD(fd), false, host_flags(flags), &ret->fh);
 }
 
 int
@@ -76,7 +76,7 @@ reply_created(struct fs *fs, struct inode *dir, int dirfd, const struct fuse_req
 	if (e < 0)
 		return e;
 	i = inode_find(fs, eo.nodeid);
-	e = handle_open(fs, i, TAKE_FD(fd), false, is_writable(r->in.create.flags), &oo.fh);
+	e = handle_open(fs, i, TAKE_FD(fd), false, host_flags(r->in.create.flags), &oo.fh);
 	if (e < 0) {
 		inode_forget(fs, eo.nodeid, 1);
 		return e;
@@ -140,8 +140,7 @@ op_create(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct
 
 /* As entry_fill, for a file without a name: only the handle leads to it. */
 static int
-nameless(struct fs *fs, int taken, bool writable, struct fuse_entry_out *eo,
-	struct fuse_open_out *oo)
+nameless(struct fs *fs, int taken, int flags, struct fuse_entry_out *eo, struct fuse_open_out *oo)
 {
 	CLEAN_CLOSE int fd = taken;
 	struct inode *i;
@@ -153,12 +152,13 @@ nameless(struct fs *fs, int taken, bool writable, struct fuse_entry_out *eo,
 	i = inode_get(fs, &st);
 	if (i == NULL)
 		return -ENFILE;
-	e = handle_open(fs, i, TAKE_FD(fd), false, writable, &oo->fh);
+	e = handle_open(fs, i, TAKE_FD(fd), false, flags, &oo->fh);
 	if (e < 0) {
 		inode_drop_if_unused(fs, i);
 		return e;
 	}
 	i->nlookup++;
+	journal_inode(i);
 	coherence_own(i, &st);
 	*eo = (struct fuse_entry_out){.nodeid = i->id, .attr_valid = coherence_attr_ttl(i, &st)};
 	attr_fill(fs, &st, &eo->attr);
@@ -187,7 +187,7 @@ op_tmpfile(struct fs *fs, struct inode *dir, const struct fuse_request *r, struc
 		mode_allowed(S_IFREG, in->mode));
 	if (fd < 0)
 		return -errno;
-	e = nameless(fs, fd, true, &eo, &oo);
+	e = nameless(fs, fd, host_flags(in->flags), &eo, &oo);
 	if (e < 0)
 		return e;
 	buf_append(out, &eo, sizeof(eo));
@@ -202,7 +202,7 @@ op_release(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 
 	(void)out;
 	if (h == NULL)
-		return -EBADF;
+		return handle_close_lost(fs, r->in.release.fh);
 	handle_close(fs, h);
 	return 0;
 }

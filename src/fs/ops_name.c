@@ -39,6 +39,7 @@ entry_fill(struct fs *fs, struct inode *dir, const char *name, const struct stat
 		if (i->wd >= 0 && inode_stat(fs, i, &now) < 0)
 			now = *st;
 	}
+	journal_inode(i);
 	if (own)
 		coherence_own(i, &now);
 	else

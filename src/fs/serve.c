@@ -111,6 +111,30 @@ prepare(struct fs *fs, struct err *e)
 	return r;
 }
 
+/* Where another process stopped, or from the start. */
+static int
+take_journal(struct fs *fs, struct err *e)
+{
+	struct journal *j = NULL;
+	int r = journal_open(fs->opt.journal_fd, &j, e);
+
+	if (r < 0)
+		return r;
+	if (journal_begin(j)) {
+		r = restore(fs, j, e);
+	} else {
+		fs->journal = j;
+		journal_inode_add(fs, fs->root);
+	}
+	if (r == 0) {
+		j->head->processes++;
+		return 0;
+	}
+	fs->journal = NULL;
+	journal_close(j);
+	return r;
+}
+
 static int
 flush(struct fs *fs)
 {
@@ -120,11 +144,15 @@ flush(struct fs *fs)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
 		if (n < 0)
-			return errno == EAGAIN ? 0 : -errno;
+			return -errno;
 		buf_consume(&fs->out, (size_t)n);
+		fs->sent += (size_t)n;
 	}
-	if (fs->out.cap > OUT_KEEP)
+	journal_sent(fs);
+	if (fs->out.len == 0 && fs->out.cap > OUT_KEEP)
 		buf_release(&fs->out);
 	return 0;
 }
@@ -136,6 +164,9 @@ handle_messages(struct fs *fs)
 	ssize_t n;
 	int r;
 
+	if (fs->deaf && !fuse_line_answered(&fs->in, fs->nonce))
+		return 0;
+	fs->deaf = false;
 	while (fs->out.len < OUT_HIGH) {
 		n = fuse_wire_peek(&fs->in, sizeof(struct fuse_in_header));
 		if (n <= 0)
@@ -260,9 +291,13 @@ fs_serve(const struct fs_options *o, struct err *e)
 	struct fs fs = {.opt = *o, .inotify_fd = -1};
 	int r = prepare(&fs, e);
 
+	if (r == 0 && o->journal_fd > 0)
+		r = take_journal(&fs, e);
 	if (r == 0)
 		r = serve(&fs, e);
 	fs_tables_release(&fs);
+	journal_close(fs.journal);
+	free(fs.replied);
 	shadow_release(&fs);
 	guard_release(&fs);
 	watch_release(&fs);

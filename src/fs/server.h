@@ -11,6 +11,7 @@
  *   watch.c      inotify
  *   guard.c      what the guest may not do because the host would run it (hookrules.c)
  *   shadow.c     folders that are the sandbox's own
+ *   journal.c    the tables, written where the next process finds them; restore.c: by it
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +24,8 @@
 #include <fs/fs.h>
 #include <wire/fuse.h>
 #include <wire/fuse_line.h>
+
+#include "journal.h"
 
 /* What the host may be made to hold for one guest. */
 #define INODES_MAX    (2u << 20)
@@ -73,8 +76,11 @@ struct inode {
 	uint64_t fd_epoch;
 	unsigned fd_uses; /* of fd, within the current request */
 	struct list lru;
-	bool linked; /* has, or had, several names: not every handle is by a living one */
-	int wd;      /* inotify watch, or -1 */
+	bool linked;     /* has, or had, several names: not every handle is by a living one */
+	int wd;          /* inotify watch, or -1 */
+	uint32_t shadow; /* its number, from 1 on; 0: none */
+	bool rewatch;    /* the last process watched it: not yet done here */
+	struct journal_inode *record;
 	uint64_t wd_retry_ms;
 	struct known known;
 };
@@ -85,6 +91,7 @@ struct entry {
 	struct inode *parent, *child;
 	struct list in_parent;
 	struct list in_child; /* or in the list of negative ones */
+	uint32_t slot;        /* in the journal */
 	size_t len;
 	char name[];
 };
@@ -94,7 +101,9 @@ struct handle {
 	struct inode *inode;
 	int fd;
 	uint32_t index, generation;
+	int flags; /* O_ACCMODE, O_SYNC, O_DSYNC */
 	bool dir, writable;
+	uint64_t lost_id; /* of an inode that could not be opened anew; it is in no list */
 	/* A folder's stream: entries read ahead, and the position of the first of them. */
 	struct buf dents;
 	uint64_t pos;
@@ -102,6 +111,15 @@ struct handle {
 
 struct fs {
 	struct fs_options opt;
+	struct journal *journal; /* or NULL */
+	uint64_t sent;           /* bytes to the stream */
+	/* Since a process has died: */
+	bool deaf; /* what comes from the guest is void until its nonce */
+	uint8_t nonce[FUSE_LINE_NONCE];
+	bool doubts;       /* journal_head has some */
+	uint64_t *replied; /* uniques of which the reply is on its way, sorted */
+	size_t nreplied;
+	bool handle_was_lost; /* handle_find met one */
 	struct buf in, out, notes;
 	bool ready; /* INIT was answered */
 	uint64_t seed;
@@ -151,12 +169,16 @@ void file_key_of(const struct statx *st, struct file_key *ret);
 bool inode_is(const struct inode *i, const struct statx *st);
 /* NULL: an id that the guest was never told, or has forgotten. */
 struct inode *inode_find(const struct fs *fs, uint64_t id);
+struct inode *inode_find_any(const struct fs *fs, uint64_t id); /* forgotten ones, too */
 /* The inode of this file; made where it is new. NULL: too many. */
 struct inode *inode_get(struct fs *fs, const struct statx *st);
 /* The inode of this file where there is one already, or NULL. */
 struct inode *inode_of(const struct fs *fs, const struct statx *st);
 void inode_forget(struct fs *fs, uint64_t id, uint64_t n);
 void inode_drop_if_unused(struct fs *fs, struct inode *i);
+/* From the journal: without a key, then with it. */
+struct inode *inode_restore(struct fs *fs, uint64_t id);
+void inode_restored(struct fs *fs, struct inode *i);
 /* The next in order of ids, for walks that survive removals (fs->resync_at, fs->trim_at). */
 struct inode *inode_after(const struct fs *fs, const struct inode *i);
 
@@ -167,15 +189,21 @@ void inode_path(
 struct entry *entry_find(const struct fs *fs, const struct inode *dir, const char *name);
 /* child NULL: the name does not exist. 0 or -ENFILE. */
 int entry_set(struct fs *fs, struct inode *dir, const char *name, struct inode *child);
+/* There is no such entry yet. */
+struct entry *entry_new(struct fs *fs, struct inode *dir, const char *name, struct inode *child);
 void entry_drop(struct fs *fs, struct entry *e);
 /* The name is no longer known to exist or not to. */
 void entry_unset(struct fs *fs, struct inode *dir, const char *name);
 
-/* handle.c: fd is taken, on failure too. fh or -errno. */
-int handle_open(struct fs *fs, struct inode *i, int fd, bool dir, bool writable, uint64_t *ret_fh);
+/* handle.c: fd is taken, on failure too; flags: how it was opened. fh or -errno. */
+int handle_open(struct fs *fs, struct inode *i, int fd, bool dir, int flags, uint64_t *ret_fh);
 bool handle_room(const struct fs *fs);
-struct handle *handle_find(const struct fs *fs, uint64_t fh, uint64_t id, bool dir);
+struct handle *handle_find(struct fs *fs, uint64_t fh, uint64_t id, bool dir);
 void handle_close(struct fs *fs, struct handle *h);
+/* After handle_find found none: closes one that is lost. 0 or -EBADF. */
+int handle_close_lost(struct fs *fs, uint64_t fh);
+/* From the journal. Where the file cannot be opened the handle is there, but lost: -errno. */
+int handle_restore(struct fs *fs, uint32_t index, const struct journal_handle *rec);
 struct handle *handle_any(const struct inode *i);
 
 /*
@@ -242,12 +270,16 @@ void coherence_see(struct fs *fs, struct inode *i, const struct statx *st);
 void coherence_before(struct fs *fs, struct inode *i, int fd);
 void coherence_after(struct fs *fs, struct inode *i, int fd);
 void coherence_own(struct inode *i, const struct statx *st);
+/* The guest is to look at this name again. */
+void coherence_forget_entry(struct fs *fs, struct inode *dir, const char *name);
 /* At an open: true where the guest may keep the pages that it has. */
 bool coherence_keep_cache(struct fs *fs, struct inode *i, int fd);
 /* An event: compare with the host, tell the guest what differs. */
 void coherence_check_inode(struct fs *fs, struct inode *i);
 enum { CHECK_NAMES = 1, CHECK_DELETED = 2 }; /* the event was about the name; its deletion */
 void coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsigned how);
+/* It is not watched any more: the guest is told to ask again, and gets short times then. */
+void coherence_unwatched(struct fs *fs, struct inode *i);
 /* Events were lost: everything is compared, a piece at a time. */
 void coherence_resync_start(struct fs *fs);
 void coherence_resync_step(struct fs *fs);
@@ -288,7 +320,21 @@ int shadow_fill(struct fs *fs, struct shadow *s, struct fuse_entry_out *ret);
  */
 bool shadow_listed(const struct fs *fs, const struct inode *dir, uint64_t pos, struct shadow **ret,
 	uint64_t *ret_next);
+/* An inode of the last process: this shadow's. The guest has mounted its own folder there. */
+bool shadow_restore(struct fs *fs, struct inode *i, uint32_t number);
 uint64_t shadow_real_pos(const struct fs *fs, uint64_t pos);
+/*
+ * restore.c: the tables as the journal has them, the mark in fs->out. fs->journal is j then. On
+ * failure nothing can be served.
+ */
+int restore(struct fs *fs, struct journal *j, struct err *e);
+enum restore_again {
+	RESTORE_HANDLE,  /* handle it */
+	RESTORE_REPLIED, /* its reply is on its way */
+	RESTORE_REFUSE,  /* EIO, and restore_refused */
+};
+enum restore_again restore_check(struct fs *fs, const struct fuse_request *r);
+void restore_refused(struct fs *fs, const struct fuse_request *r);
 
 /* dispatch.c: one whole message; the reply is appended to out, and notes after it. */
 int dispatch(struct fs *fs, const uint8_t *p, size_t n);

@@ -140,6 +140,36 @@ shadow_find(const struct fs *fs, const struct inode *dir, const char *name)
 	return NULL;
 }
 
+/* It has no name: its descriptor is what leads there. */
+static int
+hold(struct fs *fs, const struct shadow *s, struct inode *i)
+{
+	if (i->fd < 0)
+		i->fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 3);
+	if (i->fd < 0)
+		return -errno;
+	if (!i->fd_held)
+		fs->nheld++;
+	i->fd_held = true;
+	i->shadow = (uint32_t)(s - fs->shadows) + 1;
+	return 0;
+}
+
+bool
+shadow_restore(struct fs *fs, struct inode *i, uint32_t number)
+{
+	const struct shadow *s;
+	struct statx st;
+
+	if (number == 0 || number > fs->nshadows)
+		return false;
+	s = &fs->shadows[number - 1];
+	if (stat_at(s->fd, "", &st) < 0 || hold(fs, s, i) < 0)
+		return false;
+	file_key_of(&st, &i->key);
+	return true;
+}
+
 int
 shadow_fill(struct fs *fs, struct shadow *s, struct fuse_entry_out *ret)
 {
@@ -152,18 +182,13 @@ shadow_fill(struct fs *fs, struct shadow *s, struct fuse_entry_out *ret)
 	i = inode_get(fs, &st);
 	if (i == NULL)
 		return -ENFILE;
-	/* It has no name: its descriptor is what leads there. */
-	if (i->fd < 0)
-		i->fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 3);
-	if (i->fd < 0) {
-		r = -errno;
+	r = hold(fs, s, i);
+	if (r < 0) {
 		inode_drop_if_unused(fs, i);
 		return r;
 	}
-	if (!i->fd_held)
-		fs->nheld++;
-	i->fd_held = true;
 	i->nlookup++;
+	journal_inode(i);
 	coherence_tell(fs, i, &st);
 	*ret = (struct fuse_entry_out){
 		.nodeid = i->id, .entry_valid = TTL_WATCHED_S, .attr_valid = TTL_WATCHED_S};

@@ -81,6 +81,7 @@ watch_add(struct fs *fs, struct inode *i, uint32_t events)
 	}
 	i->wd = wd;
 	i->wd_retry_ms = 0;
+	journal_inode(i);
 	htab_add(&fs->by_wd, &i->by_wd, hash_u64(0, (uint64_t)wd));
 }
 
@@ -112,6 +113,7 @@ forget_wd(struct fs *fs, struct inode *i)
 {
 	htab_remove(&fs->by_wd, &i->by_wd);
 	i->wd = -1;
+	journal_inode(i);
 }
 
 void

@@ -1,8 +1,9 @@
 /*
  * The jail, QEMU and the roles: planned, started, watched. Each child dies with the supervisor.
  * net and resolver are one pair: when either ends, both are started again on the listeners that
- * the supervisor keeps, and until then nothing gets out. The end of any other child ends the
- * sandbox: its disk is safe, and the next command starts it anew.
+ * the supervisor keeps, and until then nothing gets out. An fs role that is killed is started again
+ * on the same stream, with the memory that the last one wrote for it. The end of any other child
+ * ends the sandbox: its disk is safe, and the next command starts it anew.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/proc.h>
+#include <fs/fs.h>
 #include <net/net.h>
 #include <supervisor/supervisor.h>
 
@@ -273,9 +275,16 @@ spawn_net(struct sup *s, struct err *e)
 }
 
 static int
+spawn_fs(struct sup *s, struct err *e)
+{
+	struct child_plan fs = {CHILD_FS, "fs", {s->fs_stream, s->fs_journal}, 2, JAIL_ALL};
+
+	return spawn_role(s, &fs, e);
+}
+
+static int
 spawn_all(struct sup *s, struct cables *c, struct err *e)
 {
-	struct child_plan fs = {CHILD_FS, "fs", {c->fs[OURS]}, 1, JAIL_ALL};
 	struct child_plan link = {
 		CHILD_LINK, "link", {c->link[OURS], c->control[THEIRS]}, 2, JAIL_ALL};
 	int r = spawn_qemu(s, c, e);
@@ -283,7 +292,7 @@ spawn_all(struct sup *s, struct cables *c, struct err *e)
 	if (r == 0)
 		r = spawn_role(s, &link, e);
 	if (r == 0)
-		r = spawn_role(s, &fs, e);
+		r = spawn_fs(s, e);
 	return r == 0 ? spawn_net(s, e) : r;
 }
 
@@ -297,7 +306,10 @@ sup_machine_start(struct sup *s, struct err *e)
 		r = jail_net_setup(&s->jail, &s->jail_net, e);
 	if (r == 0)
 		r = make_cables(&c, e);
-	if (r == 0) {
+	if (r == 0)
+		r = s->fs_journal = fs_journal_new(e);
+	if (r >= 0) {
+		s->fs_stream = TAKE_FD(c.fs[OURS]);
 		s->log_fd = TAKE_FD(c.log[OURS]);
 		s->log_writer = TAKE_FD(c.log[THEIRS]);
 		r = spawn_all(s, &c, e);
@@ -336,18 +348,41 @@ describe_end(const char *role, int status, char *out, size_t size)
 		snprintf(out, size, "the %s process ended with exit code %d", role, status);
 }
 
+static bool
+may_restart(struct child *c)
+{
+	uint64_t now = clock_mono_ms();
+
+	if (now - c->restarts_since_ms > RESTARTS_WINDOW_MS) {
+		c->restarts_since_ms = now;
+		c->restarts = 0;
+	}
+	return ++c->restarts <= RESTARTS_MAX;
+}
+
+/* Its stream stays open here, so that neither QEMU nor the guest notices. */
+static void
+restart_fs(struct sup *s, const char *why)
+{
+	struct err e = {0};
+
+	if (!may_restart(&s->child[CHILD_FS])) {
+		sup_fail(
+			s, "%s, and does not stay up: what uses the workspaces is in its log", why);
+		return;
+	}
+	log_warn("%s: starting it again", why);
+	if (spawn_fs(s, &e) < 0)
+		sup_fail(s, "%s, and could not be started again: %s", why, e.msg);
+}
+
 /* net and resolver go down together and come back together. */
 static void
 restart_net(struct sup *s, struct child *dead, const char *why)
 {
 	struct child *n = &s->child[CHILD_NET], *r = &s->child[CHILD_RESOLVER];
 	struct err e = {0};
-	uint64_t now = clock_mono_ms();
 
-	if (now - n->restarts_since_ms > RESTARTS_WINDOW_MS) {
-		n->restarts_since_ms = now;
-		n->restarts = 0;
-	}
 	if (n->role != NULL || r->role != NULL) {
 		struct child *other = dead == n ? r : n;
 
@@ -355,7 +390,7 @@ restart_net(struct sup *s, struct child *dead, const char *why)
 		return; /* its end comes here again */
 	}
 	log_warn("%s: starting it again", why);
-	if (++n->restarts > RESTARTS_MAX) {
+	if (!may_restart(n)) {
 		log_warn("the net role does not stay up: the sandbox has no network from now on");
 		return;
 	}
@@ -413,6 +448,10 @@ on_child_end(uv_poll_t *p, int status, int events)
 	}
 	if (c == &s->child[CHILD_NET] || c == &s->child[CHILD_RESOLVER]) {
 		restart_net(s, c, why);
+		return;
+	}
+	if (c == &s->child[CHILD_FS] && code >= 128) {
+		restart_fs(s, why);
 		return;
 	}
 	if (c == &s->child[CHILD_QEMU] && code == 0)

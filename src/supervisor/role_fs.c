@@ -69,6 +69,7 @@ role_fs_main(const struct role_config *c, struct err *e)
 		.workspaces = &workspaces,
 		.allow_hooks = c->allow_hooks,
 		.shadows = &c->shadows,
-		.shadow_fd = shadows};
+		.shadow_fd = shadows,
+		.journal_fd = ROLE_FD_FS_JOURNAL};
 	return fs_serve(&o, e);
 }

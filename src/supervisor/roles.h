@@ -15,6 +15,7 @@ enum {
 	ROLE_FD_CONFIG = 3,
 	/* fs */
 	ROLE_FD_FS_STREAM = 4,
+	ROLE_FD_FS_JOURNAL = 5,
 	/* link */
 	ROLE_FD_LINK_LINE = 4,
 	ROLE_FD_LINK_CONTROL = 5,

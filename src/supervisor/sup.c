@@ -474,6 +474,8 @@ sup_main(int argc, char **argv)
 		.report_fd = REPORT_FD,
 		.link_control = -1,
 		.net_control = -1,
+		.fs_stream = -1,
+		.fs_journal = -1,
 		.console_fd = -1,
 		.log_fd = -1,
 		.log_writer = -1,

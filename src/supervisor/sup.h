@@ -45,8 +45,9 @@ struct sup {
 	struct jail_net jail_net;
 	struct qmp *qmp;
 	int lock_fd, listen_fd, report_fd;
-	int link_control; /* SOCK_SEQPACKET to the link role */
-	int net_control;  /* SOCK_SEQPACKET to net; closing it ends net */
+	int link_control;          /* SOCK_SEQPACKET to the link role */
+	int net_control;           /* SOCK_SEQPACKET to net; closing it ends net */
+	int fs_stream, fs_journal; /* kept for the next fs role, when one dies */
 	struct child child[CHILD_COUNT];
 	struct boundlog console, log;
 	uv_poll_t listen_poll, console_poll, log_poll, link_poll, qmp_poll;

@@ -64,17 +64,82 @@ comes_back() {
 	comes_back ""
 }
 
-@test "kill -9 of QEMU" {
+# Adds records to a file of the workspace, each synced before its number is said.
+synced_writer() {
+	pd exec box python3 -c '
+import os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+for i in range(int(sys.argv[2])):
+    os.pwrite(fd, b"%07d\n" % i * 512, i * 4096)
+    os.fsync(fd)
+    print(i, flush=True)' "$@" > "$E2E/ws/acks" 2> "$E2E/ws/acks.err"
+}
+
+# Every record up to the last one that was acknowledged.
+acknowledged_are_there() {
+	local last
+	last=$(tail -n 1 "$E2E/ws/acks")
+	[ "$last" -ge 2 ]
+	cmp <(head -c $(((last + 1) * 4096)) "$E2E/ws/app/$1") \
+		<(for i in $(seq -f %07.0f 0 "$last"); do yes "$i" | head -n 512; done)
+}
+
+acknowledged() { [ "$(tail -n 1 "$E2E/ws/acks" || echo 0)" -ge "$1" ] 2>/dev/null; }
+
+@test "kill -9 of QEMU while a program writes and syncs" {
 	note_namespaces
+	synced_writer cut 100000 &
+	local writer=$!
+	wait_until 30 acknowledged 20
 	kill_hard "$(role_pid box qemu)"
+	wait "$writer" || :
+	acknowledged_are_there cut
 	comes_back "the qemu process was ended by signal 9"
 }
 
-@test "kill -9 of fs" {
+another_fs() {
+	local now
+	now=$(role_pid box fs) && [ -n "$now" ] && [ "$now" != "$1" ]
+}
+
+kill_fs() {
+	local old
+	old=$(role_pid box fs)
+	kill_hard "$old"
+	wait_until 20 another_fs "$old"
+}
+
+@test "kill -9 of fs: programs go on, without an error, and so does the machine" {
+	local boot
+	boot=$(in_box box 'cat /proc/sys/kernel/random/boot_id')
+	in_box box 'mkdir t && for i in $(seq 100); do echo $i > t/f$i; done; ls -l t > /dev/null; cat t/* > /dev/null'
+	synced_writer whole 300 &
+	local writer=$!
+	wait_until 30 acknowledged 5
+	kill_fs
+	echo changed > "$E2E/ws/app/t/f7"
+	wait_until 30 acknowledged 100
+	kill_fs
+	wait "$writer"
+	equal "$(cat "$E2E/ws/acks.err")" ""
+	equal "$(tail -n 1 "$E2E/ws/acks")" 299
+	acknowledged_are_there whole
+	equal "$(in_box box 'cat t/f7; cat t/* | wc -l; echo again > f && cat f')" $'changed\n100\nagain'
+	equal "$(in_box box 'cat /proc/sys/kernel/random/boot_id')" "$boot"
+	has "$(cat "$E2E/data/paddock/sandboxes/box/supervisor.log")" "the fs process was ended by signal 9 (Killed): starting it again"
+}
+
+@test "kill -9 of fs, too often: the sandbox says so" {
 	note_namespaces
-	kill_hard "$(role_pid box fs)"
-	comes_back "the fs process was ended by signal 9"
-	equal "$(in_box box 'echo again > f && cat f')" again
+	local n=0 old
+	while [ "$n" -lt 11 ] && ! box_is box stopped; do
+		old=$(role_pid box fs)
+		[ -z "$old" ] || kill -KILL "$old"
+		either() { box_is box stopped || another_fs "$old"; }
+		wait_until 20 either
+		n=$((n + 1))
+	done
+	comes_back "the fs process was ended by signal 9 (Killed), and does not stay up"
 }
 
 @test "kill -9 of link; a command that was running ends and says why" {

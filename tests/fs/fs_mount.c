@@ -24,9 +24,10 @@
 #include "../../src/guest/guest.h"
 
 static int
-serve(int stream, const char *folder, uid_t uid)
+serve(int stream, int journal, const char *folder, uid_t uid)
 {
-	struct fs_options o = {.stream_fd = stream, .guest_uid = uid, .guest_gid = uid};
+	struct fs_options o = {
+		.stream_fd = stream, .guest_uid = uid, .guest_gid = uid, .journal_fd = journal};
 	struct strv workspaces = {0};
 	struct err e = {0};
 
@@ -44,49 +45,90 @@ serve(int stream, const char *folder, uid_t uid)
 	return 0;
 }
 
-/* Until somebody wants the end: a signal, or the end of stdin. Not the server's death: what the
- * mount does then is to be seen. */
-static void
-wait_end(void)
-{
-	sigset_t s;
-	struct pollfd p[2] = {{0, POLLIN, 0}, {-1, POLLIN, 0}};
+struct server {
+	int stream, other_end, journal;
+	const char *folder;
+	uid_t uid;
+	pid_t pid;
+};
 
-	sigemptyset(&s);
-	sigaddset(&s, SIGTERM);
-	sigaddset(&s, SIGINT);
-	sigprocmask(SIG_BLOCK, &s, NULL);
-	p[1].fd = signalfd(-1, &s, SFD_CLOEXEC);
-	while (poll(p, 2, -1) < 0 && errno == EINTR)
-		;
+static void
+start(struct server *s)
+{
+	s->pid = fork();
+	if (s->pid == 0) {
+		sigset_t none;
+
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		close(s->other_end);
+		_exit(serve(s->stream, s->journal, s->folder, s->uid));
+	}
+}
+
+/*
+ * Until somebody wants the end: a signal, or the end of stdin. A server that was killed is started
+ * again where FS_RESTART says so, as the supervisor does; else what the mount does then is to be
+ * seen.
+ */
+static void
+wait_end(struct server *srv, int signals)
+{
+	struct pollfd p[2] = {{0, POLLIN, 0}, {signals, POLLIN, 0}};
+	struct signalfd_siginfo si;
+
+	for (;;) {
+		int status;
+
+		if (poll(p, 2, -1) < 0 && errno == EINTR)
+			continue;
+		if (p[0].revents != 0 || read(signals, &si, sizeof(si)) != sizeof(si) ||
+			si.ssi_signo != SIGCHLD)
+			return;
+		if (waitpid(srv->pid, &status, WNOHANG) != srv->pid)
+			continue;
+		if (srv->journal > 0 && WIFSIGNALED(status))
+			start(srv);
+		else
+			srv->pid = -1;
+	}
 }
 
 int
 main(int argc, char **argv)
 {
-	uid_t uid = argc > 3 ? (uid_t)atoi(argv[3]) : 0;
+	struct server srv = {.uid = argc > 3 ? (uid_t)atoi(argv[3]) : 0};
 	struct err e = {0};
-	int sv[2], status = 0;
-	pid_t pid;
+	int sv[2], status = 0, signals;
+	sigset_t s;
 
 	if (argc < 3 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		return 2;
-	pid = fork();
-	if (pid == 0) {
-		close(sv[1]);
-		_exit(serve(sv[0], argv[1], uid));
-	}
-	close(sv[0]);
+	sigemptyset(&s);
+	sigaddset(&s, SIGTERM);
+	sigaddset(&s, SIGINT);
+	sigaddset(&s, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &s, NULL);
+	signals = signalfd(-1, &s, SFD_CLOEXEC);
+	srv.stream = sv[0];
+	srv.other_end = sv[1];
+	srv.folder = argv[1];
+	if (getenv("FS_RESTART") != NULL)
+		srv.journal = fs_journal_new(&e);
+	start(&srv);
+	if (srv.journal <= 0)
+		close(sv[0]);
 	if (guest_pump_start(sv[1], argv[2], &e) < 0) {
 		fprintf(stderr, "pump: %s\n", e.msg);
 		return 1;
 	}
-	printf("ready %d\n", (int)pid);
+	printf("ready %d\n", (int)srv.pid);
 	fflush(stdout);
-	wait_end();
+	wait_end(&srv, signals);
 	umount2(argv[2], MNT_DETACH);
 	shutdown(sv[1], SHUT_RDWR);
-	waitpid(pid, &status, 0);
+	if (srv.pid > 0)
+		waitpid(srv.pid, &status, 0);
 	if (status != 0)
 		fprintf(stderr, "server: status %x\n", status);
 	/* The pump's threads are still there. */

@@ -22,8 +22,16 @@ struct fs_options {
 	const struct strv *shadows; /* NULL: none. Absolute paths below root; stay the caller's */
 	const struct strv *workspaces; /* NULL: unknown. Looked into for git's hooks at the start */
 	bool allow_hooks;              /* the guest may write them */
-	int shadow_fd; /* from fs_shadow_open, or a folder that holds "0", "1", ... */
+	int shadow_fd;  /* from fs_shadow_open, or a folder that holds "0", "1", ... */
+	int journal_fd; /* from fs_journal_new, and the same for each process on this stream; 0:
+			   none */
 };
+
+/*
+ * Memory in which a server keeps what the next one needs when it dies, so that the guest's mount
+ * goes on: to be held by whoever starts them. A descriptor or -errno.
+ */
+int fs_journal_new(struct err *e);
 
 /*
  * This process's /proc/self/fd, as a mount of its own from which no ".." leads out: the only way to

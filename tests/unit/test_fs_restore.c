@@ -1,0 +1,490 @@
+/*
+ * The server is killed at chosen moments and another one goes on with its journal. The client plays
+ * the guest's pump: it answers the mark and sends again what has no answer.
+ */
+#include "fake_kernel.h"
+
+#include <sys/mman.h>
+
+/* The room's own: the journal's layout, to set the scene in it. */
+#include "journal.h"
+
+#define ROOT FUSE_ROOT_ID
+
+struct world {
+	struct fk k;
+	int server_end, journal_fd;
+	struct journal *j;
+	struct fuse_line line;
+};
+
+static void
+spawn(struct world *w)
+{
+	w->k.pid = fork();
+	if (w->k.pid == 0) {
+		struct fs_options o = {.stream_fd = w->server_end,
+			.root_fd = w->k.rootfd,
+			.guest_uid = FK_UID,
+			.guest_gid = FK_UID,
+			.journal_fd = w->journal_fd};
+		struct err e = {0};
+
+		close(w->k.sock);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		o.proc_fd = fs_proc_open(&e);
+		_exit(o.proc_fd < 0 || fs_serve(&o, &e) < 0 ? 1 : 0);
+	}
+}
+
+static int
+setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct fk *k = &w->k;
+	struct err e = {0};
+	int sv[2];
+
+	*state = w;
+	snprintf(k->dir, sizeof(k->dir), "/tmp/paddock-fs-XXXXXX");
+	assert_non_null(mkdtemp(k->dir));
+	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(k->dirfd, "root", 0755), 0);
+	k->rootfd = openat(k->dirfd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	k->sock = sv[0];
+	w->server_end = sv[1];
+	w->journal_fd = fs_journal_new(&e);
+	assert_true(w->journal_fd >= 0);
+	assert_int_equal(journal_open(w->journal_fd, &w->j, &e), 0);
+	spawn(w);
+	assert_int_equal(fk_init(k), 0);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct world *w = *state;
+	int r;
+
+	close(w->server_end);
+	r = fk_stop(&w->k);
+	journal_close(w->j);
+	close(w->journal_fd);
+	free(w);
+	return r;
+}
+
+static void
+kill_server(struct world *w)
+{
+	kill(w->k.pid, SIGKILL);
+	assert_int_equal(waitpid(w->k.pid, NULL, 0), w->k.pid);
+}
+
+/* What came before the mark and behind it. */
+struct seen {
+	struct buf before, after;
+};
+
+static void
+seen_release(struct seen *s)
+{
+	buf_release(&s->before);
+	buf_release(&s->after);
+}
+
+static bool
+has_unique(const struct buf *b, uint64_t unique, int *ret_error)
+{
+	struct fuse_out_header h;
+
+	for (size_t at = 0; at < b->len; at += h.len) {
+		memcpy(&h, b->data + at, sizeof(h));
+		if (h.unique == unique) {
+			*ret_error = h.error;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+has_entry_note(const struct buf *b, const char *name)
+{
+	struct fuse_out_header h;
+
+	for (size_t at = 0; at < b->len; at += h.len) {
+		size_t skip = sizeof(h) + sizeof(struct fuse_notify_inval_entry_out);
+
+		memcpy(&h, b->data + at, sizeof(h));
+		if (h.unique == 0 && h.error == FUSE_NOTIFY_INVAL_ENTRY &&
+			strcmp((const char *)b->data + at + skip, name) == 0)
+			return true;
+		skip = sizeof(h) + sizeof(struct fuse_notify_delete_out);
+		if (h.unique == 0 && h.error == FUSE_NOTIFY_DELETE &&
+			strcmp((const char *)b->data + at + skip, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+read_more(struct world *w)
+{
+	struct pollfd p = {w->k.sock, POLLIN, 0};
+
+	if (poll(&p, 1, FK_WAIT_MS) != 1)
+		fail_msg("no answer from the server");
+	return buf_read_fd(&w->k.in, w->k.sock, 65536) > 0;
+}
+
+/* Reads to the mark, and answers it. */
+static void
+take_over(struct world *w, struct seen *s)
+{
+	uint8_t nonce[FUSE_LINE_NONCE];
+	struct buf answer = BUF_INIT;
+	enum fuse_line_event ev;
+	size_t n;
+
+	memset(s, 0, sizeof(*s));
+	while ((ev = fuse_line_next(&w->line, &w->k.in, &n, nonce)) != FUSE_LINE_RESTART) {
+		assert_int_not_equal(ev, FUSE_LINE_BROKEN);
+		if (ev == FUSE_LINE_MESSAGE) {
+			buf_append(&s->before, w->k.in.data, n);
+			fuse_line_took(&w->k.in, n);
+		} else {
+			assert_true(read_more(w));
+		}
+	}
+	fuse_line_answer(&answer, nonce);
+	assert_int_equal(
+		io_write_full(w->k.sock, answer.data, answer.len, deadline_in_ms(FK_WAIT_MS)), 0);
+	buf_release(&answer);
+}
+
+/* Everything up to the answer of a GETATTR that is sent now. */
+static void
+take_rest(struct world *w, struct seen *s)
+{
+	uint8_t nonce[FUSE_LINE_NONCE];
+	enum fuse_line_event ev;
+	int error;
+	size_t n;
+
+	fk_send(&w->k, FUSE_GETATTR, ROOT, FK_IN(fuse_getattr_in, 0), NULL, 0);
+	while (!has_unique(&s->after, w->k.unique, &error)) {
+		ev = fuse_line_next(&w->line, &w->k.in, &n, nonce);
+		if (ev == FUSE_LINE_MESSAGE) {
+			buf_append(&s->after, w->k.in.data, n);
+			fuse_line_took(&w->k.in, n);
+		} else {
+			assert_int_equal(ev, FUSE_LINE_MORE);
+			assert_true(read_more(w));
+		}
+	}
+}
+
+/* The same request once more. */
+static void
+send_again(struct world *w, uint64_t unique, uint32_t op, uint64_t id, const void *fixed,
+	size_t nfixed, const char *name)
+{
+	uint64_t latest = w->k.unique;
+
+	w->k.unique = unique - 2;
+	fk_send(&w->k, op, id, fixed, nfixed, name, strlen(name) + 1);
+	w->k.unique = latest;
+}
+
+static void
+restart(struct world *w)
+{
+	struct seen s;
+
+	kill_server(w);
+	spawn(w);
+	take_over(w, &s);
+	take_rest(w, &s); /* the latest replies may come a second time */
+	seen_release(&s);
+}
+
+static void
+test_ids_and_handles_stay(void **state)
+{
+	struct world *w = *state;
+	struct fk_made f;
+	int64_t d;
+
+	assert_int_equal(fk_mkdir(&w->k, ROOT, "d", 0755), 0);
+	d = (int64_t)FK_OUT(&w->k, fuse_entry_out).nodeid;
+	assert_int_equal(fk_create(&w->k, (uint64_t)d, "f", O_RDWR, 0444, &f), 0);
+	for (int round = 0; round < 3; round++) {
+		restart(w);
+		assert_int_equal(fk_write(&w->k, f.id, f.fh, (uint64_t)round, "x", 0), 1);
+		assert_int_equal(fk_lookup(&w->k, ROOT, "d"), d);
+		assert_int_equal(fk_lookup(&w->k, (uint64_t)d, "f"), f.id);
+	}
+	fk_host_is(&w->k, "d/f", "xxx");
+	assert_int_equal(fk_release(&w->k, f.id, f.fh), 0);
+	restart(w);
+	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "x", 0), -EBADF);
+	/* A handle that is new has another number than any before it. */
+	assert_int_not_equal(fk_open(&w->k, f.id, O_RDONLY), f.fh);
+}
+
+static void
+test_forgotten_stays_forgotten(void **state)
+{
+	struct world *w = *state;
+	int64_t a, b;
+
+	fk_host_file(&w->k, "a", "");
+	fk_host_file(&w->k, "b", "");
+	a = fk_lookup(&w->k, ROOT, "a");
+	b = fk_lookup(&w->k, ROOT, "b");
+	assert_int_equal(fk_lookup(&w->k, ROOT, "b"), b);
+	fk_forget(&w->k, (uint64_t)a, 1);
+	fk_forget(&w->k, (uint64_t)b, 1);
+	assert_int_equal(fk_getattr(&w->k, ROOT, NULL), 0);
+	restart(w);
+	assert_int_equal(fk_getattr(&w->k, (uint64_t)a, NULL), -ESTALE);
+	assert_int_equal(fk_getattr(&w->k, (uint64_t)b, NULL), 0);
+	fk_forget(&w->k, (uint64_t)b, 1);
+	assert_int_equal(fk_getattr(&w->k, (uint64_t)b, NULL), -ESTALE);
+	assert_true(fk_lookup(&w->k, ROOT, "a") > b);
+}
+
+/* It lay in the stream, whole or in part, and nobody had taken it up. */
+static void
+test_request_that_was_not_seen(void **state)
+{
+	struct world *w = *state;
+	struct fuse_mkdir_in in = {.mode = 0755};
+	struct seen s;
+	uint64_t unique;
+	int e = -1;
+
+	kill(w->k.pid, SIGSTOP);
+	fk_send(&w->k, FUSE_MKDIR, ROOT, &in, sizeof(in), "new", 4);
+	unique = w->k.unique;
+	assert_int_equal(write(w->k.sock, "\x99\0\0", 3), 3);
+	kill_server(w);
+	spawn(w);
+	take_over(w, &s);
+	send_again(w, unique, FUSE_MKDIR, ROOT, &in, sizeof(in), "new");
+	take_rest(w, &s);
+	assert_true(has_unique(&s.after, unique, &e));
+	assert_int_equal(e, 0);
+	seen_release(&s);
+}
+
+/* Replies that fill the stream, so that those behind them stay in the server. */
+static void
+fill_stream(struct world *w, const struct fk_made *f)
+{
+	for (int i = 0; i < 3; i++)
+		fk_send(&w->k, FUSE_READ, f->id,
+			FK_IN(fuse_read_in, .fh = f->fh, .size = FUSE_WIRE_IO_MAX), NULL, 0);
+}
+
+static void
+wait_for(struct world *w, const char *path)
+{
+	uint64_t deadline = deadline_in_ms(FK_WAIT_MS);
+
+	while (faccessat(w->k.rootfd, path, F_OK, 0) < 0)
+		if (poll(NULL, 0, 1) < 0 || deadline_left_ms(deadline) == 0)
+			fail_msg("'%s' did not come", path);
+}
+
+static void
+make_big(struct world *w, struct fk_made *f)
+{
+	assert_int_equal(fk_create(&w->k, ROOT, "big", O_RDWR, 0644, f), 0);
+	assert_int_equal(ftruncate(openat(w->k.rootfd, "big", O_WRONLY | O_CLOEXEC), 2 << 20), 0);
+}
+
+/* Done, but its reply was not sent: it is sent by the next one, and nothing is done twice. */
+static void
+test_reply_that_was_not_sent(void **state)
+{
+	struct world *w = *state;
+	struct fuse_mkdir_in in = {.mode = 0755};
+	uint64_t first, made, wrong;
+	struct fk_made f;
+	struct seen s;
+	int e = -1;
+
+	make_big(w, &f);
+	first = w->k.unique + 2;
+	fill_stream(w, &f);
+	fk_send(&w->k, FUSE_MKDIR, ROOT, &in, sizeof(in), "done", 5);
+	made = w->k.unique;
+	fk_send(&w->k, FUSE_UNLINK, ROOT, NULL, 0, "none", 5);
+	wrong = w->k.unique;
+	fk_send(&w->k, FUSE_MKDIR, ROOT, &in, sizeof(in), "last", 5);
+	wait_for(w, "last");
+	kill_server(w);
+	spawn(w);
+	take_over(w, &s);
+	assert_false(has_unique(&s.before, made, &e));
+	assert_false(has_unique(&s.before, first + 4, &e)); /* READ: to be asked again */
+	send_again(w, made, FUSE_MKDIR, ROOT, &in, sizeof(in), "done");
+	send_again(w, wrong, FUSE_UNLINK, ROOT, NULL, 0, "none");
+	take_rest(w, &s);
+	assert_true(has_unique(&s.after, made, &e));
+	assert_int_equal(e, 0);
+	assert_true(has_unique(&s.after, wrong, &e));
+	assert_int_equal(e, -ENOENT);
+	/* Once each. */
+	for (size_t at = 0, n = 0; at < s.after.len;) {
+		struct fuse_out_header h;
+
+		memcpy(&h, s.after.data + at, sizeof(h));
+		n += h.unique == made || h.unique == wrong;
+		at += h.len;
+		assert_true(n <= 2);
+	}
+	seen_release(&s);
+}
+
+static void
+test_note_that_was_not_sent(void **state)
+{
+	struct world *w = *state;
+	struct fk_made f;
+	struct seen s;
+
+	fk_host_file(&w->k, "told", "");
+	assert_true(fk_lookup(&w->k, ROOT, "told") > 0);
+	make_big(w, &f);
+	fill_stream(w, &f);
+	assert_int_equal(unlinkat(w->k.rootfd, "told", 0), 0);
+	/* The server has seen it when it no longer keeps the name. */
+	uint64_t deadline = deadline_in_ms(FK_WAIT_MS);
+
+	while (w->j->head->ring_head == w->j->head->ring_tail && deadline_left_ms(deadline) > 0)
+		poll(NULL, 0, 1);
+	poll(NULL, 0, 50);
+	kill_server(w);
+	spawn(w);
+	take_over(w, &s);
+	take_rest(w, &s);
+	assert_false(has_entry_note(&s.before, "told"));
+	assert_true(has_entry_note(&s.after, "told"));
+	seen_release(&s);
+}
+
+/* The process ended in the middle of this request. */
+static uint64_t
+end_within(struct world *w, uint32_t op)
+{
+	kill_server(w);
+	w->k.unique += 2;
+	w->j->head->running = (struct journal_doubt){.unique = w->k.unique, .opcode = op};
+	return w->k.unique;
+}
+
+static void
+test_ended_within_a_request(void **state)
+{
+	struct world *w = *state;
+	struct fuse_mkdir_in in = {.mode = 0755};
+	struct fuse_getattr_in get = {0};
+	uint64_t unique;
+	struct seen s;
+	int e = 1;
+
+	/* Not safe to do twice. */
+	unique = end_within(w, FUSE_MKDIR);
+	spawn(w);
+	take_over(w, &s);
+	send_again(w, unique, FUSE_MKDIR, ROOT, &in, sizeof(in), "twice");
+	take_rest(w, &s);
+	assert_true(has_unique(&s.after, unique, &e));
+	assert_int_equal(e, -EIO);
+	assert_true(has_entry_note(&s.after, "twice"));
+	seen_release(&s);
+	/* The next one is a request like any other. */
+	assert_int_equal(fk_mkdir(&w->k, ROOT, "twice", 0755), 0);
+	/* Safe to do twice, unless it is what kills. */
+	for (int round = 0; round < 2; round++) {
+		unique = end_within(w, FUSE_GETATTR);
+		if (round == 1) {
+			w->j->head->doubts[3] = (struct journal_doubt){
+				.unique = unique, .opcode = FUSE_GETATTR, .times = 1};
+		}
+		spawn(w);
+		take_over(w, &s);
+		w->k.unique = unique - 2;
+		fk_send(&w->k, FUSE_GETATTR, ROOT, &get, sizeof(get), NULL, 0);
+		take_rest(w, &s);
+		assert_true(has_unique(&s.after, unique, &e));
+		assert_int_equal(e, round == 0 ? 0 : -EIO);
+		seen_release(&s);
+	}
+}
+
+/* Negative names, watches and attributes hold again: what the host did meanwhile is told. */
+static void
+test_changes_meanwhile(void **state)
+{
+	struct world *w = *state;
+	struct seen s;
+
+	fk_host_file(&w->k, "gone", "");
+	fk_host_file(&w->k, "kept", "");
+	assert_true(fk_lookup(&w->k, ROOT, "gone") > 0);
+	assert_true(fk_lookup(&w->k, ROOT, "kept") > 0);
+	assert_int_equal(fk_lookup(&w->k, ROOT, "come"), 0);
+	kill_server(w);
+	assert_int_equal(unlinkat(w->k.rootfd, "gone", 0), 0);
+	fk_host_file(&w->k, "come", "");
+	spawn(w);
+	take_over(w, &s);
+	take_rest(w, &s);
+	take_rest(w, &s);
+	assert_true(has_entry_note(&s.after, "gone"));
+	assert_true(has_entry_note(&s.after, "come"));
+	assert_false(has_entry_note(&s.after, "kept"));
+	seen_release(&s);
+}
+
+/* A journal that did not hold everything is none: better no server than a stale one. */
+static void
+test_incomplete(void **state)
+{
+	struct world *w = *state;
+	struct seen s;
+	int status = 0;
+
+	kill_server(w);
+	w->j->head->incomplete = 1;
+	spawn(w);
+	assert_int_equal(waitpid(w->k.pid, &status, 0), w->k.pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	w->j->head->incomplete = 0;
+	spawn(w);
+	take_over(w, &s);
+	seen_release(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_ids_and_handles_stay, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forgotten_stays_forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_request_that_was_not_seen, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reply_that_was_not_sent, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_note_that_was_not_sent, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ended_within_a_request, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changes_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_incomplete, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
