@@ -14,11 +14,12 @@
 #include <base/mem.h>
 #include <image/image.h>
 #include <supervisor/resolve.h>
+#include <state/policy.h>
 #include <state/port.h>
 #include <supervisor/supervisor.h>
 #include <vmm/vmm.h>
 
-#include "cli.h"
+#include "network.h"
 
 #define MIB            (1ULL << 20)
 #define GIB            (1ULL << 30)
@@ -42,6 +43,10 @@ const struct option_def make_options[] = {
 		"keep this folder of the workspace (node_modules, target, .venv) on the sandbox's "
 		"own "
 		"disk"},
+	{"network", 0, "PRESET",
+		"what it may reach: open, balanced or locked (default: network default's)"},
+	{"allow-network", 0, "HOST", "allow a host, *.domain, address or range"},
+	{"deny-network", 0, "HOST", "deny one"},
 	{"quiet", 'q', NULL, "no progress"},
 	{0},
 };
@@ -157,6 +162,16 @@ pick_shadows(const struct args *a, struct sandbox *s, struct err *e)
 }
 
 static int
+pick_policy(const struct cli *c, const struct args *a, struct policy *ret, struct err *e)
+{
+	int r = state_default_policy_load(&c->paths, ret, e);
+
+	if (r < 0)
+		return err_prefix(e, "the policy of new sandboxes");
+	return network_make_apply(a, ret, e);
+}
+
+static int
 get_image(struct cli *c, const char *template, struct ui *u, struct image *ret, struct err *e)
 {
 	CLEAN_FREE char *guest = supervisor_guest_binary(e);
@@ -171,18 +186,23 @@ get_image(struct cli *c, const char *template, struct ui *u, struct image *ret, 
 	return image_ensure(&q, &u->progress, ret, e);
 }
 
-struct disk_job {
+struct fill_job {
 	const char *base;
 	uint64_t bytes;
+	const struct policy *policy;
 };
 
 static int
 fill_folder(const char *dir, void *arg, struct err *e)
 {
-	const struct disk_job *j = arg;
+	const struct fill_job *j = arg;
+	CLEAN_FREE char *policy = xasprintf("%s/policy.json", dir);
 	CLEAN_FREE char *disk = xasprintf("%s/disk.qcow2", dir);
-	int r = vmm_disk_create(disk, j->base, j->bytes, e);
+	int r = policy_file_save(policy, j->policy, e);
 	struct statvfs fs;
+
+	if (r == 0)
+		r = vmm_disk_create(disk, j->base, j->bytes, e);
 
 	if (r < 0 && statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < MIB)
 		return err_set(e, ENOSPC,
@@ -240,7 +260,7 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
  */
 static int
 create_on_image(struct cli *c, const struct args *a, const char *template, struct sandbox *s,
-	struct ui *u, struct err *e)
+	const struct policy *policy, struct ui *u, struct err *e)
 {
 	CLEAN_CLOSE int lock = state_images_lock(&c->paths, false, e);
 	struct image img = {0};
@@ -249,7 +269,7 @@ create_on_image(struct cli *c, const struct args *a, const char *template, struc
 	if (r == 0)
 		r = pick_disk(a, img.disk_bytes, &s->disk_bytes, e);
 	if (r == 0) {
-		struct disk_job job = {img.disk, s->disk_bytes};
+		struct fill_job job = {img.disk, s->disk_bytes, policy};
 
 		s->image = xstrdup(img.id);
 		r = sandbox_create(&c->paths, s, fill_folder, &job, e);
@@ -263,6 +283,7 @@ make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, 
 	char **ret_name, struct err *e)
 {
 	const struct agent *agent = agent_find(q->agent);
+	CLEAN_POLICY struct policy policy = {0};
 	struct sandbox s = {0};
 	char known[128];
 	int r;
@@ -273,7 +294,9 @@ make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, 
 			e, "unknown agent '%s': this version brings %s", q->agent, known);
 	r = fill_record(c, a, q, &s, e);
 	if (r == 0)
-		r = create_on_image(c, a, agent->template, &s, u, e);
+		r = pick_policy(c, a, &policy, e);
+	if (r == 0)
+		r = create_on_image(c, a, agent->template, &s, &policy, u, e);
 	if (r == 0)
 		*ret_name = TAKE_PTR(s.name);
 	sandbox_release(&s);

@@ -2,6 +2,13 @@
 
 /* In the order in which help shows them: one verb_network_*.c each. */
 static const struct verb *const network_verbs[] = {
+	&verb_network_proxy,
+	&verb_network_allow,
+	&verb_network_deny,
+	&verb_network_rm,
+	&verb_network_ls,
+	&verb_network_check,
+	&verb_network_default,
 	NULL,
 };
 
@@ -18,7 +25,6 @@ network_exec(struct cli *c, const struct args *a, struct err *e)
 }
 
 const struct verb verb_network = {.name = "network",
-	.hidden = true, /* as long as the table is empty */
 	.summary = "What a sandbox may reach, and what it tried to",
 	.usage = "COMMAND ...",
 	.subs = network_verbs,

@@ -9,6 +9,7 @@
 #include <supervisor/supervisor.h>
 #include <wire/session.h>
 
+#include "network.h"
 #include "verbs.h"
 
 /* Which sandbox is meant, and whether it has to be made first. */
@@ -228,6 +229,8 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 	if (r == -EEXIST)
 		r = made_meanwhile(c, a, &t, e);
 	ui_finish(&u);
+	if (r == 0 && t.exists && network_make_asked(a))
+		r = network_change(c, a, t.name, false, network_make_apply, e);
 	if (r == 0)
 		r = make_started(c, t.name, &u, e);
 	if (r == 0)

@@ -167,6 +167,16 @@ look_up_literal(
 	return error < 0 ? error : add_addr(r, h, &a, reply);
 }
 
+/*
+ * Names of one label and special-use ones come only where an owner's rule means them; what this
+ * machine and the host's own names stand for is nothing to be asked.
+ */
+static bool
+is_for_the_host(enum host_name_kind kind)
+{
+	return kind == HOST_NAME_ORDINARY || kind == HOST_NAME_SINGLE || kind == HOST_NAME_SPECIAL;
+}
+
 static void
 work_on(const struct resolver *r, struct hostaddr *h, const struct resolve_request *q)
 {
@@ -175,7 +185,7 @@ work_on(const struct resolver *r, struct hostaddr *h, const struct resolve_reque
 	/* Asked anew here: net is the process that a hostile guest would take over first. */
 	if (q->literal)
 		reply.error = look_up_literal(r, h, q->name, &reply);
-	else if (host_name_kind(q->name) != HOST_NAME_ORDINARY)
+	else if (!is_for_the_host(host_name_kind(q->name)))
 		reply.error = -ENOENT;
 	else
 		reply.error = look_up(r, h, q->name, &reply);

@@ -10,10 +10,11 @@
 #include <base/mem.h>
 #include <state/state.h>
 
+/* $KEY/paddock, else ~/FALLBACK/paddock. NULL: there is no home either. */
 static char *
-data_dir(struct err *e)
+xdg_dir(const char *key, const char *fallback)
 {
-	const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+	const char *xdg = getenv(key), *home = getenv("HOME");
 	struct passwd *pw;
 
 	if (xdg != NULL && xdg[0] == '/')
@@ -22,11 +23,7 @@ data_dir(struct err *e)
 		pw = getpwuid(getuid());
 		home = pw != NULL ? pw->pw_dir : NULL;
 	}
-	if (home == NULL || home[0] != '/') {
-		err_set(e, ENOENT, "no home folder: set HOME or XDG_DATA_HOME to an absolute path");
-		return NULL;
-	}
-	return xasprintf("%s/.local/share/paddock", home);
+	return home != NULL && home[0] == '/' ? xasprintf("%s/%s/paddock", home, fallback) : NULL;
 }
 
 /* A folder that others could have prepared, or write to, is refused: disks and sockets live there.
@@ -85,12 +82,14 @@ runtime_dir(const char *data)
 int
 state_paths_init(struct state_paths *ret, struct err *e)
 {
-	CLEAN_FREE char *data = data_dir(e);
+	CLEAN_FREE char *data = xdg_dir("XDG_DATA_HOME", ".local/share");
+	CLEAN_FREE char *config = xdg_dir("XDG_CONFIG_HOME", ".config");
 	CLEAN_FREE char *runtime = NULL;
 	int r;
 
 	if (data == NULL)
-		return -ENOENT;
+		return err_set(
+			e, ENOENT, "no home folder: set HOME or XDG_DATA_HOME to an absolute path");
 	r = make_data(data, e);
 	if (r < 0)
 		return r;
@@ -98,6 +97,7 @@ state_paths_init(struct state_paths *ret, struct err *e)
 	r = make_runtime(runtime, e);
 	if (r < 0)
 		return r;
+	ret->config = config != NULL ? TAKE_PTR(config) : xasprintf("%s/config", data);
 	ret->data = TAKE_PTR(data);
 	ret->runtime = TAKE_PTR(runtime);
 	ret->uid = geteuid();
@@ -109,6 +109,7 @@ void
 state_paths_release(struct state_paths *p)
 {
 	free(p->data);
+	free(p->config);
 	free(p->runtime);
 	memset(p, 0, sizeof(*p));
 }

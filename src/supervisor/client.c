@@ -25,6 +25,7 @@
 #define STOP_LIMIT_MS   90000
 #define STATUS_LIMIT_MS 3000
 #define BUSY_LIMIT_MS   10000
+#define POLICY_LIMIT_MS 15000
 #define RETRY_MS        10
 
 /* One whole frame; exactly its bytes are taken from the descriptor. */
@@ -258,6 +259,22 @@ supervisor_ports(const struct state_paths *p, const char *name, const struct con
 	control_ports_encode(change, &payload);
 	r = request_with(fd, CONTROL_PORTS, &payload, e);
 	return r == 0 ? read_answer(fd, NULL, &b, &f, STATUS_LIMIT_MS, e) : r;
+}
+
+int
+supervisor_policy_changed(const struct state_paths *p, const char *name, struct err *e)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
+	struct frame f;
+	int r;
+
+	if (fd < 0)
+		return nobody(fd) ? 0 : fd;
+	r = request(fd, CONTROL_POLICY, e);
+	if (r == 0)
+		r = read_answer(fd, NULL, &b, &f, POLICY_LIMIT_MS, e);
+	return r == -EPIPE ? 0 : r;
 }
 
 /* After OK the supervisor has only to exit; end of file on its connection tells when. */

@@ -28,6 +28,7 @@ struct client {
 	int fd;
 	/* CONTROL_WAIT, CONTROL_SESSION, CONTROL_STOP; CONTROL_BUSY: the end; 0: no request yet */
 	uint8_t waits_for;
+	uint64_t policy; /* CONTROL_POLICY: its number */
 	struct buf in;
 	uv_poll_t poll;
 };
@@ -154,6 +155,19 @@ change_ports(struct client *c, const struct frame *f)
 }
 
 static void
+change_policy(struct client *c)
+{
+	struct sup *s = c->sup;
+	struct err e = {0};
+
+	/* While it stops nothing needs to obey: it is in the folder for the next start. */
+	if (s->phase < PHASE_STOPPING && sup_policy_change(s, &c->policy, &e) < 0)
+		reply_error(c, e.msg);
+	else
+		sup_control_obeyed(s);
+}
+
+static void
 request(struct client *c, const struct frame *f)
 {
 	struct sup *s = c->sup;
@@ -177,6 +191,9 @@ request(struct client *c, const struct frame *f)
 		return;
 	case CONTROL_PORTS:
 		change_ports(c, f);
+		return;
+	case CONTROL_POLICY:
+		change_policy(c);
 		return;
 	case CONTROL_STOP:
 		sup_stop(s);
@@ -286,6 +303,20 @@ sup_control_ready(struct sup *s)
 	}
 }
 
+void
+sup_control_obeyed(struct sup *s)
+{
+	struct client *next;
+
+	for (struct client *c = s->clients; c != NULL; c = next) {
+		next = c->next;
+		if (c->waits_for != CONTROL_POLICY || c->policy > s->policy_obeyed)
+			continue;
+		reply(c, CONTROL_OK, NULL, 0);
+		drop(c);
+	}
+}
+
 /* Connections stay open until the process ends: their end tells the clients that it has. */
 void
 sup_control_finish(struct sup *s, bool failed)
@@ -293,7 +324,7 @@ sup_control_finish(struct sup *s, bool failed)
 	const char *why = failed ? s->why : "the sandbox was stopped";
 
 	for (struct client *c = s->clients; c != NULL; c = c->next) {
-		if (c->waits_for == CONTROL_STOP)
+		if (c->waits_for == CONTROL_STOP || c->waits_for == CONTROL_POLICY)
 			reply(c, CONTROL_OK, NULL, 0);
 		else if (c->waits_for == CONTROL_BUSY)
 			reply(c, CONTROL_BUSY, NULL, 0);

@@ -112,7 +112,7 @@ spawn(struct sup *s, struct proc_spec *spec, int slot, const char *role, struct 
 static int
 config_fd(const struct sup *s, int slot, struct err *e)
 {
-	CLEAN_BUF struct buf b = BUF_INIT;
+	CLEAN_BUF struct buf b = BUF_INIT, policy = BUF_INIT;
 	struct role_config c = {.debug = log_get_level() == LOG_DEBUG,
 		.host_is_root = s->paths.uid == 0,
 		.guest_uid = s->paths.uid == 0 ? 1000 : s->paths.uid,
@@ -125,6 +125,8 @@ config_fd(const struct sup *s, int slot, struct err *e)
 		c.allow_hooks = s->sandbox.allow_hooks;
 	} else if (slot == CHILD_NET) {
 		c.resolve = s->sandbox.resolve;
+		policy_encode(&s->policy, &policy);
+		c.policy = (char *)buf_str(&policy);
 	}
 	role_config_encode(&c, &b);
 	return io_memfd("paddock-role", b.data, b.len, e);
@@ -268,9 +270,7 @@ spawn_net(struct sup *s, struct err *e)
 	close(names[0]);
 	close(names[1]);
 	close(control[1]);
-	if (s->net_control >= 0)
-		close(s->net_control);
-	s->net_control = control[0];
+	sup_policy_net_started(s, control[0]);
 	return r;
 }
 
@@ -383,6 +383,8 @@ restart_net(struct sup *s, struct child *dead, const char *why)
 	struct child *n = &s->child[CHILD_NET], *r = &s->child[CHILD_RESOLVER];
 	struct err e = {0};
 
+	if (dead == n)
+		sup_policy_net_ended(s);
 	if (n->role != NULL || r->role != NULL) {
 		struct child *other = dead == n ? r : n;
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <base/mem.h>
+#include <net/net.h>
 #include <wire/tlv.h>
 
 #include "roles.h"
@@ -14,7 +15,8 @@ enum {
 	TAG_WORKSPACE,
 	TAG_WORKSPACE_FLAGS,
 	TAG_RESOLVE,
-	TAG_SHADOW
+	TAG_SHADOW,
+	TAG_POLICY,
 };
 enum { FLAG_DEBUG = 1, FLAG_ROOT = 2, FLAG_ALLOW_HOOKS = 4 };
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -27,6 +29,7 @@ role_config_release(struct role_config *c)
 	free(c->workspaces);
 	strv_release(&c->shadows);
 	strv_release(&c->resolve);
+	free(c->policy);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -48,6 +51,8 @@ role_config_encode(const struct role_config *c, struct buf *out)
 		tlv_put_str(out, TAG_SHADOW, c->shadows.v[i]);
 	for (size_t i = 0; i < c->resolve.n; i++)
 		tlv_put_str(out, TAG_RESOLVE, c->resolve.v[i]);
+	if (c->policy != NULL)
+		tlv_put_str(out, TAG_POLICY, c->policy);
 }
 
 static int
@@ -73,6 +78,8 @@ field(struct role_config *c, const struct tlv *t)
 		return tlv_strv(t, 1024, 256, &c->resolve);
 	if (t->tag == TAG_SHADOW)
 		return tlv_strv(t, 4095, SANDBOX_SHADOWS_MAX, &c->shadows);
+	if (t->tag == TAG_POLICY)
+		return tlv_str(t, NET_POLICY_MAX, &c->policy);
 	if (tlv_u64(t, &v) < 0)
 		return -EBADMSG;
 	switch (t->tag) {

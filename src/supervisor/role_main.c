@@ -27,7 +27,7 @@ static int
 read_config(struct role_config *c, struct err *e)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
-	int r = io_read_fd_all(ROLE_FD_CONFIG, 1 << 20, &b, e);
+	int r = io_read_fd_all(ROLE_FD_CONFIG, ROLE_CONFIG_MAX, &b, e);
 
 	close(ROLE_FD_CONFIG);
 	if (r == 0 && role_config_decode(b.data, b.len, c) < 0)

@@ -38,10 +38,12 @@ role_net_main(const struct role_config *c, struct err *e)
 {
 	struct jail_confine plan = {
 		.no_fork = true, .nofile = 16384, .syscalls = JAIL_SYSCALLS_NET};
-	CLEAN_POLICY struct policy policy = {.preset = POLICY_OPEN};
+	CLEAN_POLICY struct policy policy = {0};
 	struct overrides ov = {0};
 	int r = parse_overrides(&c->resolve, &ov, e);
 
+	if (r == 0 && c->policy != NULL)
+		r = policy_decode(c->policy, strlen(c->policy), &policy, e);
 	if (r == 0)
 		r = jail_confine(&plan, e);
 	if (r == 0) {

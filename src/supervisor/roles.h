@@ -28,6 +28,8 @@ enum {
 	ROLE_FD_RESOLVER_SOCKET = 4,
 };
 
+#define ROLE_CONFIG_MAX (4U << 20) /* most of it a policy */
+
 struct role_config {
 	bool debug;
 	bool host_is_root;
@@ -38,6 +40,7 @@ struct role_config {
 	struct strv shadows; /* fs */
 	bool allow_hooks;    /* fs */
 	struct strv resolve; /* net: HOST:PORT:ADDRESS[:PORT] */
+	char *policy;        /* net: policy_encode's lines; owned */
 };
 
 void role_config_release(struct role_config *c);

@@ -402,6 +402,9 @@ start(struct sup *s, const char *name, struct err *e)
 		r = open_logs(s, e);
 	if (r == 0)
 		r = sup_control_listen(s, e);
+	/* Not before it listens: who changes the policy and finds nobody there has been in time. */
+	if (r == 0)
+		sup_policy_start(s, report_note);
 	if (r == 0)
 		r = check_workspaces(s, e);
 	if (r == 0)
@@ -457,9 +460,10 @@ init(struct sup *s)
 	uv_timer_init(&s->loop, &s->boot_timer);
 	uv_timer_init(&s->loop, &s->stop_timer);
 	uv_timer_init(&s->loop, &s->lost_timer);
+	uv_timer_init(&s->loop, &s->policy_timer);
 	uv_signal_init(&s->loop, &s->sigterm);
 	uv_signal_init(&s->loop, &s->sigint);
-	s->boot_timer.data = s->stop_timer.data = s->lost_timer.data = s;
+	s->boot_timer.data = s->stop_timer.data = s->lost_timer.data = s->policy_timer.data = s;
 	s->sigterm.data = s->sigint.data = s;
 	uv_signal_start(&s->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&s->sigint, on_signal, SIGINT);

@@ -11,6 +11,7 @@
 #include <base/err.h>
 #include <image/image.h>
 #include <jail/jail.h>
+#include <policy/policy.h>
 #include <state/port.h>
 #include <state/state.h>
 #include <vmm/vmm.h>
@@ -48,6 +49,10 @@ struct sup {
 	int link_control;          /* SOCK_SEQPACKET to the link role */
 	int net_control;           /* SOCK_SEQPACKET to net; closing it ends net */
 	int fs_stream, fs_journal; /* kept for the next fs role, when one dies */
+	uv_poll_t *net_poll;
+	struct policy policy;
+	uint64_t policy_asked, policy_obeyed;
+	uv_timer_t policy_timer;
 	struct child child[CHILD_COUNT];
 	struct boundlog console, log;
 	uv_poll_t listen_poll, console_poll, log_poll, link_poll, qmp_poll;
@@ -78,6 +83,13 @@ void sup_powered_off(struct sup *s); /* fails with what the console says of it *
 char *sup_last_words(struct sup *s); /* of our processes, in their log; caller frees */
 void sup_child_ended(struct sup *s); /* while stopping: was it the last? */
 
+/* policy.c: what net is told */
+void sup_policy_start(struct sup *s, void (*note)(struct sup *s, const char *text));
+void sup_policy_net_started(struct sup *s, int control_fd); /* takes it */
+void sup_policy_net_ended(struct sup *s);
+/* Reads it anew. The number is obeyed later (sup_control_obeyed), whatever the result. */
+int sup_policy_change(struct sup *s, uint64_t *ret_number, struct err *e);
+
 /* paused.c: a host whose disk is full */
 #define PAUSED_TEXT                                                                                \
 	"the machine is paused: the host's disk is full; free space, and it goes on by itself"
@@ -93,6 +105,7 @@ int sup_control_listen(struct sup *s, struct err *e);
 void sup_control_ready(struct sup *s); /* answers those that wait */
 void sup_control_finish(struct sup *s, bool failed);
 void sup_control_progress(struct sup *s, const char *what);
+void sup_control_obeyed(struct sup *s); /* answers those who changed the policy */
 
 /* guest_call.c: one session of the supervisor's own with the guest */
 typedef void (*guest_call_cb)(struct sup *s, int status, const char *text);

@@ -26,7 +26,7 @@ verbs() {
 
 @test "help names every command, and each has its own" {
 	local verb count=0
-	for verb in run create exec attach ls inspect logs stop rm template completion version help; do
+	for verb in run create exec attach ls inspect logs stop rm network template completion version help; do
 		has "$(verbs)" "$verb"
 	done
 	for verb in $(verbs); do
@@ -37,7 +37,12 @@ verbs() {
 		equal "$(pd "$verb" -h)" "$output"
 		count=$((count + 1))
 	done
-	equal "$count" 13
+	[ "$count" -ge 15 ]
+	for verb in proxy allow deny rm ls check default; do
+		has "$(pd network --help)" "  network $verb "
+		has "$(pd network "$verb" --help)" "Usage: paddock network $verb"
+		equal "$(pd help network "$verb")" "$(pd network "$verb" -h)"
+	done
 	has "$(pd run --help)" "--memory SIZE"
 	has "$(pd run --help)" "--env KEY[=VALUE]"
 }
@@ -87,6 +92,18 @@ verbs() {
 		logs|write: paddock logs
 		template|write: paddock template
 		template rm|write: paddock template rm
+		network frobnicate|unknown command 'network frobnicate': see paddock network --help
+		network proxy|write: paddock network proxy
+		network proxy box|write: paddock network proxy
+		network proxy box --policy maybe|'maybe' is no policy: write allow (open), deny (locked) or balanced
+		network proxy box --allow-host|option '--allow-host' needs a value: --allow-host HOST
+		network allow box|write: paddock network allow
+		network deny box|write: paddock network deny
+		network rm box|write: paddock network rm
+		network ls|write: paddock network ls
+		network check box|write: paddock network check
+		network check box ftp://x|'ftp://x': write a URL of http, https, ssh, or HOST:PORT
+		network default maybe|'maybe' is no preset: write open, balanced or locked
 		completion|write: paddock completion bash
 		completion tcsh|write: paddock completion bash
 	CASES
@@ -104,7 +121,8 @@ verbs() {
 
 @test "unknown sandboxes: status 125 and the next step, nothing left of the question" {
 	local verb
-	for verb in "exec nosuch true" "stop nosuch" "rm nosuch" "rm -f nosuch" "inspect nosuch" \
+	for verb in "network ls nosuch" "network check nosuch a.test" "network allow nosuch a.test" \
+		"network proxy nosuch --policy allow" "exec nosuch true" "stop nosuch" "rm nosuch" "rm -f nosuch" "inspect nosuch" \
 		"logs nosuch" "run --name nosuch"; do
 		# shellcheck disable=SC2086
 		run --separate-stderr pd $verb
@@ -296,6 +314,8 @@ verbs() {
 	equal "$(complete_words paddock ins)" inspect
 	equal "$(complete_words paddock run --mem)" --memory
 	equal "$(complete_words paddock ls --j)" --json
+	equal "$(complete_words paddock network pr)" proxy
+	equal "$(complete_words paddock network proxy --po)" --policy
 	mkdir -p "$E2E/data/paddock/sandboxes/shell-app"
 	has "$(complete_words paddock stop shell)" shell-app
 	rmdir "$E2E/data/paddock/sandboxes/shell-app"
@@ -308,6 +328,12 @@ verbs() {
 	for verb in $(verbs); do
 		has "$text" "paddock $verb"
 		for option in $(pd "$verb" --help | grep -oE -- '--[a-z-]+' | sort -u); do
+			has "$text" "$option"
+		done
+	done
+	for verb in proxy allow deny rm ls check default; do
+		has "$text" "paddock network $verb"
+		for option in $(pd network "$verb" --help | grep -oE -- '--[a-z-]+' | sort -u); do
 			has "$text" "$option"
 		done
 	done

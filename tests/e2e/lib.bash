@@ -38,7 +38,7 @@ e2e_begin() {
 	XDG_DATA_HOME=$shared XDG_RUNTIME_DIR=$E2E/run "$PADDOCK" template build >"$E2E/image" 2>&3 ||
 		{ echo "the machine image was not built" >&2; return 1; }
 	ln -s "$shared/paddock/templates" "$shared/paddock/kernels" "$E2E/data/paddock/"
-	unset "${!LC_@}" GIT_CONFIG_GLOBAL TZ COLORTERM NO_COLOR
+	unset "${!LC_@}" XDG_CONFIG_HOME GIT_CONFIG_GLOBAL TZ COLORTERM NO_COLOR
 	export E2E E2E_TMUX HOME=$E2E/home XDG_DATA_HOME=$E2E/data XDG_RUNTIME_DIR=$E2E/run
 	export TMPDIR=$E2E/tmp PATH=$E2E/bin:$PATH LANG=C.UTF-8 TERM=xterm-256color
 	shared_things > "$E2E/before"

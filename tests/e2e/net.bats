@@ -1,6 +1,7 @@
 # users: root user
-# The network: what gets out by name, and what does not. Servers on the host's loopback stand for
-# the world (--resolve allows them by name), and are the positive control of every refusal.
+# The network: what gets out by name, and what does not even under the preset that denies nothing.
+# Servers on the host's loopback stand for the world (--resolve allows them by name), and are the
+# positive control of every refusal. Rules are in network.bats.
 # shellcheck disable=SC2154,SC2016
 
 load lib
@@ -12,7 +13,7 @@ setup_file() {
 	make_ca files.test
 	serve web --dir "$E2E/web"
 	serve tls --dir "$E2E/web" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
-	make_box net --resolve "files.test:80:127.0.0.1:$web_port" \
+	make_box net --network open --resolve "files.test:80:127.0.0.1:$web_port" \
 		--resolve "files.test:443:127.0.0.1:$tls_port" \
 		--resolve "files.test:9418:127.0.0.1:$web_port" "$E2E/ws/app"
 	cat > "$E2E/ws/app/try.py" <<-'PY'

@@ -16,6 +16,7 @@
 #include <base/io.h>
 #include <base/mem.h>
 
+#include "network.h"
 #include "verbs.h"
 
 static int
@@ -282,6 +283,66 @@ check_table(const struct verb *const *table)
 	}
 }
 
+/* A host in a person's script is its A-labels, wherever it stands; letters that look alike differ.
+ */
+static void
+test_international_names(void **state)
+{
+	static const struct {
+		const char *in, *out; /* NULL: refused */
+	} t[] = {
+		{"example.com:443", "example.com:443"},
+		{"B\u00fccher.example", "xn--bcher-kva.example"},
+		{"*.b\u00fccher.example:8443/udp", "*.xn--bcher-kva.example:8443/udp"},
+		{"bu\u0308cher.example", "xn--bcher-kva.example"},
+		{"stra\u00dfe.example", "xn--strae-oqa.example"},
+		{"\u0430pple.com", "xn--pple-43d.com"},
+		{"example\u3002com", "example.com"},
+		{"a\u2044b.example", NULL},
+		{"\xff.example", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct err e = {0};
+		CLEAN_FREE char *out = network_ascii(t[i].in, &e);
+
+		if (t[i].out == NULL) {
+			assert_null(out);
+			assert_true(strlen(e.msg) > 10);
+		} else {
+			assert_non_null(out);
+			assert_string_equal(out, t[i].out);
+		}
+	}
+}
+
+/* Of two options for the same the last word counts, whatever they are called. */
+static void
+test_policy_options(void **state)
+{
+	const char *argv[] = {"--allow-host", "a.test", "--policy", "deny", "--block-host",
+		"a.test", "--bypass-cidr", "192.0.2.0/24", "--bypass-host", "p.test",
+		"--allow-cidr", "192.0.2.0/24", "--block-cidr=10.0.0.0/8", "--allow-udp",
+		"u.test:53", NULL};
+	CLEAN_POLICY struct policy p = {0};
+	CLEAN_BUF struct buf b = BUF_INIT;
+	struct args a = {0};
+	struct err e = {0};
+
+	(void)state;
+	policy_init(&p, POLICY_BALANCED);
+	assert_int_equal(parse(&verb_network_proxy, &a, &e, 15, argv), 0);
+	assert_true(network_policy_asked(&a));
+	if (network_policy_apply(&a, &p, &e) < 0)
+		fail_msg("%s", e.msg);
+	policy_encode(&p, &b);
+	assert_string_equal(buf_str(&b),
+		"locked\ndeny a.test\nbypass p.test\nallow 192.0.2.0/24\ndeny 10.0.0.0/8\n"
+		"allow u.test:53/udp\n");
+	args_release(&a);
+}
+
 /* Every verb tells what it is for; no two options of one verb share a name or a letter. */
 static void
 test_tables(void **state)
@@ -305,6 +366,8 @@ main(void)
 		cmocka_unit_test(test_shadows),
 		cmocka_unit_test(test_agent_words),
 		cmocka_unit_test(test_detach_keys),
+		cmocka_unit_test(test_international_names),
+		cmocka_unit_test(test_policy_options),
 		cmocka_unit_test(test_tables),
 	};
 

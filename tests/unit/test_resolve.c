@@ -126,8 +126,8 @@ test_errors(void **state)
 		{"broken.example", 0, -EIO},
 		/* The role judges names for itself, and asks nobody about these. */
 		{"localhost", 0, -ENOENT},
-		{"db", 0, -ENOENT},
-		{"printer.local", 0, -ENOENT},
+		{"app.localhost", 0, -ENOENT},
+		{"host.docker.internal", 0, -ENOENT},
 		{"127.0.0.1", 0, -ENOENT},
 		{"Public.example", 0, -ENOENT},
 		{"a b.example", 0, -ENOENT},

@@ -3,6 +3,7 @@
  * State in plain files (design.md, section 4). Every file is written atomically and carries a
  * version; a newer version than ours is refused with a clear message and never destroyed.
  *   data     $XDG_DATA_HOME/paddock: templates/, kernels/, sandboxes/NAME/
+ *   config   $XDG_CONFIG_HOME/paddock: policy.json, made when there is something to keep
  *   runtime  $XDG_RUNTIME_DIR/paddock: NAME/sock
  */
 #include <stdbool.h>
@@ -14,6 +15,7 @@
 
 struct state_paths {
 	char *data;
+	char *config;
 	char *runtime;
 	uid_t uid; /* of the host user */
 	gid_t gid;

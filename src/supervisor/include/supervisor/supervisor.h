@@ -32,6 +32,9 @@ int supervisor_session(const struct state_paths *p, const char *name, struct err
 int supervisor_ports(const struct state_paths *p, const char *name,
 	const struct control_ports *change, struct err *e);
 
+/* Its policy.json is another: 0 when it is obeyed, also where none runs. */
+int supervisor_policy_changed(const struct state_paths *p, const char *name, struct err *e);
+
 /* Stops a running sandbox and waits for its supervisor's end; 0 also when none runs. */
 int supervisor_stop(const struct state_paths *p, const char *name, struct err *e);
 
