@@ -61,6 +61,8 @@ network_rule(const struct args *a, enum rule_effect effect, const char *resource
 		rc = rule_parse_path(path, &r, e);
 	if (rc == 0)
 		rc = rule_check(&r, e);
+	if (rc == 0 && r.udp)
+		rc = err_set(e, EINVAL, "'%.100s': of UDP only DNS is carried as yet", resource);
 	if (rc == 0)
 		*ret = r;
 	return rc;
@@ -120,17 +122,16 @@ is_same_bypass(const struct rule *r, void *arg)
 static const struct {
 	const char *option;
 	enum rule_effect effect;
-	bool range, udp;
+	bool range;
 } changes[] = {
-	{"allow-host", RULE_ALLOW, false, false},
-	{"block-host", RULE_DENY, false, false},
-	{"allow-cidr", RULE_ALLOW, true, false},
-	{"block-cidr", RULE_DENY, true, false},
-	{"bypass-host", RULE_BYPASS, false, false},
-	{"bypass-cidr", RULE_BYPASS, true, false},
-	{"allow-udp", RULE_ALLOW, false, true},
-	{"allow-network", RULE_ALLOW, false, false},
-	{"deny-network", RULE_DENY, false, false},
+	{"allow-host", RULE_ALLOW, false},
+	{"block-host", RULE_DENY, false},
+	{"allow-cidr", RULE_ALLOW, true},
+	{"block-cidr", RULE_DENY, true},
+	{"bypass-host", RULE_BYPASS, false},
+	{"bypass-cidr", RULE_BYPASS, true},
+	{"allow-network", RULE_ALLOW, false},
+	{"deny-network", RULE_DENY, false},
 };
 
 const struct option_def network_policy_options[] = {
@@ -143,7 +144,6 @@ const struct option_def network_policy_options[] = {
 	{"block-cidr", 0, "RANGE", "deny a range of addresses, resolved ones too"},
 	{"bypass-host", 0, "HOST", "never intercept the TLS of a host"},
 	{"bypass-cidr", 0, "RANGE", "never intercept the TLS of a range of addresses"},
-	{"allow-udp", 0, "HOST:PORT", "let UDP through to one port of a host"},
 	{0},
 };
 
@@ -151,10 +151,8 @@ static int
 apply_one(const struct option_value *o, size_t index, struct policy *p, struct err *e)
 {
 	const struct args none = {0};
-	CLEAN_FREE char *udp = xasprintf("%s/udp", o->value);
 	struct rule r;
-	int rc = network_rule(
-		&none, changes[index].effect, changes[index].udp ? udp : o->value, &r, e);
+	int rc = network_rule(&none, changes[index].effect, o->value, &r, e);
 
 	if (rc == 0 && changes[index].range && r.kind != RULE_NET)
 		rc = err_set(e, EINVAL, "'%.80s' is no range of addresses: write 192.0.2.0/24",

@@ -21,10 +21,10 @@ allow_exec(struct cli *c, const struct args *a, struct err *e)
 const struct verb verb_network_allow = {.name = "network allow",
 	.summary = "Allow hosts, addresses or requests",
 	.usage = "SANDBOX RESOURCE... [--method LIST] [--path PATTERN]",
-	.details =
-		"RESOURCE is a host, *.domain, address or range, each with :PORT or without; a "
-		"service\n"
-		"of the host is localhost:PORT, and HOST:PORT/udp opens UDP. A rule for the same\n"
-		"that denied is replaced. Prints the rules as they are kept.",
+	.details = "RESOURCE is a host, *.domain, address or range, each with :PORT or without; a "
+		   "service\n"
+		   "of the host is localhost:PORT. A rule for the same that denied is replaced. "
+		   "Prints\n"
+		   "the rules as they are kept.",
 	.options = network_rule_options,
 	.exec = allow_exec};

@@ -4,12 +4,16 @@
 static int
 proxy_exec(struct cli *c, const struct args *a, struct err *e)
 {
+	CLEAN_POLICY struct policy scratch = {0};
 	int r;
 
 	if (a->nwords != 1 || !network_policy_asked(a))
 		return usage_error(e, "write: paddock network proxy SANDBOX --policy allow|deny "
 				      "[--allow-host HOST] ...");
-	r = state_paths_init(&c->paths, e);
+	/* What is wrong with the words is said before anything is looked for. */
+	r = network_policy_apply(a, &scratch, e);
+	if (r == 0)
+		r = state_paths_init(&c->paths, e);
 	return r == 0 ? network_change(
 				c, a, a->words[0], args_has(a, "policy"), network_policy_apply, e)
 		      : r;

@@ -323,8 +323,7 @@ test_policy_options(void **state)
 {
 	const char *argv[] = {"--allow-host", "a.test", "--policy", "deny", "--block-host",
 		"a.test", "--bypass-cidr", "192.0.2.0/24", "--bypass-host", "p.test",
-		"--allow-cidr", "192.0.2.0/24", "--block-cidr=10.0.0.0/8", "--allow-udp",
-		"u.test:53", NULL};
+		"--allow-cidr", "192.0.2.0/24", "--block-cidr=10.0.0.0/8", NULL};
 	CLEAN_POLICY struct policy p = {0};
 	CLEAN_BUF struct buf b = BUF_INIT;
 	struct args a = {0};
@@ -332,14 +331,13 @@ test_policy_options(void **state)
 
 	(void)state;
 	policy_init(&p, POLICY_BALANCED);
-	assert_int_equal(parse(&verb_network_proxy, &a, &e, 15, argv), 0);
+	assert_int_equal(parse(&verb_network_proxy, &a, &e, 13, argv), 0);
 	assert_true(network_policy_asked(&a));
 	if (network_policy_apply(&a, &p, &e) < 0)
 		fail_msg("%s", e.msg);
 	policy_encode(&p, &b);
 	assert_string_equal(buf_str(&b),
-		"locked\ndeny a.test\nbypass p.test\nallow 192.0.2.0/24\ndeny 10.0.0.0/8\n"
-		"allow u.test:53/udp\n");
+		"locked\ndeny a.test\nbypass p.test\nallow 192.0.2.0/24\ndeny 10.0.0.0/8\n");
 	args_release(&a);
 }
 
