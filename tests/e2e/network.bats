@@ -8,6 +8,7 @@ load lib
 
 setup_file() {
 	e2e_begin network
+	export XDG_CONFIG_HOME=$E2E/config
 	mkdir "$E2E/ws/app" "$E2E/web"
 	echo 'from the web' > "$E2E/web/page"
 	make_ca files.test
@@ -46,7 +47,7 @@ teardown_file() {
 # else is what curl says.
 fetch() {
 	in_box pol 'start=$SECONDS; out=$(curl -sSf -m 20 "$@" 2>&1) && echo "$out" && exit; code=$?
-		((SECONDS - start < 6)) && [[ $code =~ ^(7|22|35|52|56)$ ]] && echo "refused at once" || echo "$code: $out"' "$@"
+		((SECONDS - start < 6)) && [[ $code =~ ^(7|22|35|52|55|56)$ ]] && echo "refused at once" || echo "$code: $out"' "$@"
 }
 
 gets() {
@@ -162,6 +163,14 @@ host_page() {
 	wait_until 20 net_restarted "$before"
 	refused http://files.test/page
 	gets https://files.test/page
+	# One that does not answer any more does not keep the rules of before.
+	before=$(role_pid pol net)
+	kill -STOP "$before"
+	pd network deny pol files.test:443
+	net_restarted "$before"
+	refused https://files.test/page
+	pd network rm pol files.test:443
+	gets https://files.test/page
 	before=$(pd network ls pol --json)
 	pd stop pol
 	# A stopped one is changed as well.
@@ -197,6 +206,7 @@ host_page() {
 	has "$stderr" "use a newer paddock"
 	equal "$(jq .version "$file")" 2
 	sed -i 's/"version": 2/"version": 1/' "$file"
+	rm "$E2E/tmp/policy"
 	pd network allow pol "localhost:$web_port"
 	gets "$(host_page)"
 	pd network rm pol "localhost:$web_port"

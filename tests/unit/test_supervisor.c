@@ -55,7 +55,8 @@ test_role_config_cut(void **state)
 		.guest_uid = 1000,
 		.guest_gid = 1001,
 		.workspaces = ws,
-		.nworkspaces = 2};
+		.nworkspaces = 2,
+		.policy = (char *)"locked\nallow a.test\n"};
 	CLEAN_BUF struct buf b = BUF_INIT;
 
 	(void)state;
@@ -78,6 +79,7 @@ test_role_config_cut(void **state)
 			assert_true(d.workspaces[0].read_only && d.workspaces[1].is_file);
 			assert_string_equal(d.resolve.v[0], "a.test:1:127.0.0.1");
 			assert_string_equal(d.shadows.v[0], "/a/target");
+			assert_string_equal(d.policy, c.policy);
 		}
 		role_config_release(&d);
 	}
