@@ -9,7 +9,7 @@
  * since QEMU's start, seconds of its processor time); the command's output to stdout. -B: bare,
  * ends with the console's first line that says "bare init" (to compare with an empty init). -D:
  * talkative. -s: no shutdown, QEMU is killed. -F: nobody serves the workspaces. -x TEXT: more text
- * for the kernel's command line.
+ * for the kernel's command line. -q ARGUMENT: one more for QEMU.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -48,7 +48,7 @@
 
 struct args {
 	const char *kernel, *initramfs, *base, *disk, *ca, *user, *extra;
-	struct strv workspaces;
+	struct strv workspaces, qemu;
 	unsigned cpus;
 	uint64_t memory_mib, disk_gib;
 	bool debug, bare, no_shutdown, no_fs;
@@ -173,6 +173,8 @@ start_qemu(struct vm *v, int tap, int link, int fs, int console, int qmp)
 		die("plan", &e);
 	for (size_t i = 0; i < plan.n; i++)
 		strv_add_take(&argv, real_paths(&v->a, plan.v[i]));
+	for (size_t i = 0; i < v->a.qemu.n; i++)
+		strv_add(&argv, v->a.qemu.v[i]);
 	struct proc_spec spec = {.file = host.qemu,
 		.argv = argv.v,
 		.fds = {-1, 1, 2, tap, link, fs, console, qmp},
@@ -468,7 +470,7 @@ parse(struct args *a, int argc, char **argv)
 	a->cpus = 2;
 	a->memory_mib = 2048;
 	a->disk_gib = 20;
-	while ((c = getopt(argc, argv, "+k:i:b:d:w:c:m:g:DBC:su:x:F")) >= 0) {
+	while ((c = getopt(argc, argv, "+k:i:b:d:w:c:m:g:DBC:su:x:Fq:")) >= 0) {
 		switch (c) {
 		case 'k':
 			a->kernel = optarg;
@@ -514,6 +516,9 @@ parse(struct args *a, int argc, char **argv)
 			break;
 		case 'x':
 			a->extra = optarg;
+			break;
+		case 'q':
+			strv_add(&a->qemu, optarg);
 			break;
 		default:
 			exit(2);
