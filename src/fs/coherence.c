@@ -150,8 +150,10 @@ coherence_tell(struct fs *fs, struct inode *i, const struct statx *st)
 		return;
 	/* Of a symlink too: another one may have got its number, within one tick of the clock. A
 	 * folder's listing the guest compares with the time itself. */
-	if (i->known.valid && i->key.type != S_IFDIR && !same_data(&i->known, st))
+	if (i->known.valid && i->key.type != S_IFDIR && !same_data(&i->known, st)) {
 		note_inval_inode(fs, i->id, 0);
+		i->pushed = false;
+	}
 	remember(i, st, false);
 }
 
@@ -162,6 +164,7 @@ coherence_see(struct fs *fs, struct inode *i, const struct statx *st)
 
 	if (i->known.valid && same(&i->known, st))
 		return;
+	i->pushed = i->pushed && !data;
 	if (i->known.valid && data && i->key.type == S_IFDIR)
 		note_inval_listing(fs, i);
 	else if (i->known.valid)
@@ -183,8 +186,10 @@ coherence_after(struct fs *fs, struct inode *i, int fd)
 {
 	struct statx st;
 
+	i->pushed = false;
 	if (stat_at(fd, "", &st) == 0) {
 		coherence_own(i, &st);
+		push_attr(fs, i, &st);
 		return;
 	}
 	note_inval_inode(fs, i->id, 0);
@@ -241,6 +246,7 @@ check_stat(struct fs *fs, struct inode *i, const struct statx *st)
 	if (!i->known.valid)
 		return;
 	if (same(&i->known, st) && !i->known.own && is_racy(&i->known)) {
+		i->pushed = false;
 		note_inval_inode(fs, i->id, 0);
 		remember(i, st, false);
 	}
@@ -274,6 +280,8 @@ entry_changed(struct fs *fs, struct entry *e, bool gone)
 		if (child->key.type == S_IFDIR)
 			nodefd_new_epoch(fs);
 	}
+	if (child != NULL && child->names.next->next == &child->names)
+		lease_hold(fs, child);
 	entry_drop(fs, e);
 	note_inval_listing(fs, dir);
 }

@@ -142,6 +142,28 @@ run_after(struct fs *fs, const struct fuse_request *r, struct buf *out)
 	return e == -EBADF && fs->handle_was_lost ? -EIO : e;
 }
 
+/* RELEASE, RELEASEDIR: the pump has answered already. */
+static bool
+wants_reply(const struct fuse_in_header *h)
+{
+	return !fuse_request_is_oneway(h->opcode) && h->unique != 0;
+}
+
+/* What is to be there before the reply, which is in fs->out from start on. */
+static void
+insert_early(struct fs *fs, size_t start)
+{
+	size_t n = fs->early.len, len = fs->out.len - start;
+
+	if (n == 0)
+		return;
+	buf_reserve(&fs->out, n);
+	buf_commit(&fs->out, n);
+	memmove(fs->out.data + start + n, fs->out.data + start, len);
+	memcpy(fs->out.data + start, fs->early.data, n);
+	buf_clear(&fs->early);
+}
+
 static void
 append_notes(struct fs *fs)
 {
@@ -158,10 +180,13 @@ dispatch(struct fs *fs, const uint8_t *p, size_t n)
 	int e = fuse_request_decode(p, n, &r);
 	size_t start = fs->out.len;
 
-	if (fuse_request_is_oneway(r.head.opcode)) {
+	fs->taken++;
+	if (!wants_reply(&r.head)) {
 		/* An INTERRUPT's request has been answered by now: they are handled in order. */
 		if (e == 0 && r.head.opcode != FUSE_INTERRUPT)
 			run_any(fs, &r, &fs->out);
+		fs->out.len = start;
+		buf_clear(&fs->early);
 		append_notes(fs);
 		return 0;
 	}
@@ -179,6 +204,7 @@ dispatch(struct fs *fs, const uint8_t *p, size_t n)
 	memcpy(fs->out.data + start, &h, sizeof(h));
 	journal_answered(fs, fs->out.data + start, h.len);
 	fuse_line_seal(&fs->out);
+	insert_early(fs, start);
 	log_debug("%s %llu '%s': %d, %u bytes", fuse_opcode_name(r.head.opcode),
 		(unsigned long long)r.head.nodeid, r.name != NULL ? r.name : "", h.error, h.len);
 	append_notes(fs);

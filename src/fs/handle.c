@@ -92,6 +92,26 @@ handle_find(struct fs *fs, uint64_t fh, uint64_t id, bool dir)
 	return h->inode->id == id ? h : NULL;
 }
 
+int
+handle_fd(struct fs *fs, struct inode *i, uint64_t fh, bool dir, int *ret_opened)
+{
+	struct handle *h = handle_find(fs, fh, i->id, dir);
+	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
+	int r;
+
+	if (h != NULL)
+		return h->fd;
+	if (fh != FUSE_PUSH_FH || !fs->push || dir != (i->key.type == S_IFDIR))
+		return -EBADF;
+	r = nodefd_get(fs, i, &n);
+	if (r < 0)
+		return r;
+	r = nodefd_reopen(&n, O_RDONLY | O_NONBLOCK);
+	if (r >= 0)
+		*ret_opened = r;
+	return r;
+}
+
 struct handle *
 handle_any(const struct inode *i)
 {

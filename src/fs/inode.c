@@ -104,6 +104,8 @@ inode_restore(struct fs *fs, uint64_t id)
 	i->id = id;
 	i->fd = -1;
 	i->wd = -1;
+	i->lease_fd = -1;
+	list_init(&i->lease);
 	list_init(&i->names);
 	list_init(&i->children);
 	list_init(&i->handles);
@@ -246,6 +248,7 @@ inode_free(struct fs *fs, struct inode *i)
 	list_foreach(l, tmp, &i->names) entry_drop(fs, container_of(l, struct entry, in_child));
 	watch_drop(fs, i);
 	nodefd_drop_cached(fs, i);
+	lease_drop(fs, i);
 	if (fs->resync_at == i)
 		fs->resync_at = inode_after(fs, i);
 	if (fs->trim_at == i)
@@ -399,6 +402,8 @@ entry_set(struct fs *fs, struct inode *dir, const char *name, struct inode *chil
 	if (e != NULL && e->child == child)
 		return 0;
 	dir->pins++; /* it may be about to lose its last name for a moment */
+	if (e != NULL && e->child != NULL && e->child->names.next->next == &e->child->names)
+		lease_hold(fs, e->child);
 	if (e != NULL)
 		entry_drop(fs, e);
 	if (child != NULL && child->key.type == S_IFDIR)
@@ -421,6 +426,7 @@ fs_tables_init(struct fs *fs, struct err *e)
 	list_init(&fs->reap);
 	list_init(&fs->negatives);
 	list_init(&fs->lru);
+	list_init(&fs->leases);
 	if (getrandom(&fs->seed, sizeof(fs->seed), 0) != sizeof(fs->seed))
 		return err_sys(e, errno, "random seed");
 	r = stat_at(fs->opt.root_fd, "", &st);

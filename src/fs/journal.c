@@ -364,7 +364,8 @@ void
 journal_ready(struct fs *fs)
 {
 	if (fs->journal != NULL)
-		fs->journal->head->ready = fs->ready;
+		fs->journal->head->ready =
+			(fs->ready ? JOURNAL_READY : 0) | (fs->push ? JOURNAL_PUSH : 0);
 }
 
 void

@@ -41,7 +41,7 @@ struct journal_head {
 	uint32_t version;
 	uint32_t processes;  /* that have begun to write here */
 	uint32_t incomplete; /* something did not fit: of no use to another process */
-	uint32_t ready;      /* INIT was answered */
+	uint32_t ready;      /* INIT was answered: JOURNAL_READY, and how */
 	uint32_t ninodes, nhandles, nentries[JOURNAL_CLASSES]; /* slots that were ever used */
 	uint32_t nmounts;
 	uint32_t ndevices;
@@ -50,6 +50,11 @@ struct journal_head {
 	struct journal_doubt running;
 	struct journal_doubt doubts[JOURNAL_DOUBTS];
 	uint64_t devices[JOURNAL_DEVICES];
+};
+
+enum {
+	JOURNAL_READY = 1,
+	JOURNAL_PUSH = 2, /* wire/fuse_push.h is understood */
 };
 
 enum {

@@ -165,6 +165,7 @@ op_setattr(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 		return e;
 	}
 	coherence_own(i, &st);
+	push_attr(fs, i, &st);
 	put_attr(fs, i, &st, out);
 	return 0;
 }

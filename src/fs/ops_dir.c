@@ -33,6 +33,7 @@ op_opendir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 	fd = nodefd_reopen(&n, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
+	push_folder(fs, i, fd);
 	e = handle_open(fs, i, fd, true, O_RDONLY, &oo.fh);
 	if (e == 0)
 		buf_append(out, &oo, sizeof(oo));
@@ -207,17 +208,13 @@ read_shadows(struct reading *rd, uint64_t pos)
 }
 
 static int
-readdir_any(
-	struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out, bool plus)
+readdir_by(
+	struct fs *fs, struct handle *h, const struct fuse_request *r, struct buf *out, bool plus)
 {
 	const struct fuse_read_in *in = &r->in.read;
-	struct handle *h = handle_find(fs, in->fh, i->id, true);
 	struct reading rd = {.fs = fs, .h = h, .out = out, .left = in->size, .plus = plus};
-	int e;
+	int e = stat_at(h->fd, "", &rd.dir);
 
-	if (h == NULL)
-		return -EBADF;
-	e = stat_at(h->fd, "", &rd.dir);
 	if (e == 0)
 		e = read_shadows(&rd, in->offset);
 	if (e == 1)
@@ -225,6 +222,31 @@ readdir_any(
 	if (e == 0)
 		e = seek_dents(h, shadow_real_pos(fs, in->offset));
 	return e < 0 ? e : read_dents(&rd);
+}
+
+/* A folder that only the guest's pump has open: a handle for this one request. */
+static int
+readdir_once(
+	struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out, bool plus)
+{
+	CLEAN_CLOSE int opened = -1;
+	struct handle h = {.inode = i, .dir = true};
+	int e;
+
+	h.fd = handle_fd(fs, i, r->in.read.fh, true, &opened);
+	e = h.fd < 0 ? h.fd : readdir_by(fs, &h, r, out, plus);
+	buf_release(&h.dents);
+	return e;
+}
+
+static int
+readdir_any(
+	struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out, bool plus)
+{
+	struct handle *h = handle_find(fs, r->in.read.fh, i->id, true);
+
+	i->listed = i->listed || plus;
+	return h != NULL ? readdir_by(fs, h, r, out, plus) : readdir_once(fs, i, r, out, plus);
 }
 
 int

@@ -49,6 +49,8 @@ open_inode(struct fs *fs, struct inode *i, uint32_t flags, struct fuse_open_out 
 		return fd;
 	if (host_flags(flags) & O_TRUNC)
 		coherence_after(fs, i, fd);
+	if (!is_writable(flags))
+		push_opened(fs, i, fd);
 	return handle_open(fs, i, TAKE_FD(fd), false, host_flags(flags), &ret->fh);
 }
 
@@ -211,14 +213,15 @@ int
 op_read(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
 	const struct fuse_read_in *in = &r->in.read;
-	struct handle *h = handle_find(fs, in->fh, i->id, false);
+	CLEAN_CLOSE int opened = -1;
+	int fd = handle_fd(fs, i, in->fh, false, &opened);
 	size_t done = 0;
 
-	if (h == NULL)
-		return -EBADF;
+	if (fd < 0)
+		return fd;
 	while (done < in->size) {
 		size_t want = in->size - done;
-		ssize_t n = pread(h->fd, buf_reserve(out, want), want, (off_t)(in->offset + done));
+		ssize_t n = pread(fd, buf_reserve(out, want), want, (off_t)(in->offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -308,22 +311,27 @@ sync_fd(int fd, uint32_t flags)
 	return r < 0 ? -errno : 0;
 }
 
+static int
+sync_any(struct fs *fs, struct inode *i, const struct fuse_fsync_in *in, bool dir)
+{
+	CLEAN_CLOSE int opened = -1;
+	int fd = handle_fd(fs, i, in->fh, dir, &opened);
+
+	return fd < 0 ? fd : sync_fd(fd, in->fsync_flags);
+}
+
 int
 op_fsync(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
-	struct handle *h = handle_find(fs, r->in.fsync.fh, i->id, false);
-
 	(void)out;
-	return h == NULL ? -EBADF : sync_fd(h->fd, r->in.fsync.fsync_flags);
+	return sync_any(fs, i, &r->in.fsync, false);
 }
 
 int
 op_fsyncdir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
-	struct handle *h = handle_find(fs, r->in.fsync.fh, i->id, true);
-
 	(void)out;
-	return h == NULL ? -EBADF : sync_fd(h->fd, r->in.fsync.fsync_flags);
+	return sync_any(fs, i, &r->in.fsync, true);
 }
 
 int
@@ -347,13 +355,14 @@ int
 op_lseek(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
 	const struct fuse_lseek_in *in = &r->in.lseek;
-	struct handle *h = handle_find(fs, in->fh, i->id, false);
+	CLEAN_CLOSE int opened = -1;
+	int fd = handle_fd(fs, i, in->fh, false, &opened);
 	struct fuse_lseek_out lo;
 	off_t at;
 
-	if (h == NULL)
-		return -EBADF;
-	at = lseek(h->fd, (off_t)in->offset, (int)in->whence);
+	if (fd < 0)
+		return fd;
+	at = lseek(fd, (off_t)in->offset, (int)in->whence);
 	if (at < 0)
 		return -errno;
 	lo.offset = (uint64_t)at;
@@ -365,17 +374,18 @@ int
 op_copy_file_range(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
 	const struct fuse_copy_file_range_in *in = &r->in.copy;
-	struct handle *from = handle_find(fs, in->fh_in, i->id, false);
+	CLEAN_CLOSE int opened = -1;
+	int from = handle_fd(fs, i, in->fh_in, false, &opened);
 	struct handle *to = handle_find(fs, in->fh_out, in->nodeid_out, false);
 	off_t off_in = (off_t)in->off_in, off_out = (off_t)in->off_out;
 	size_t len = in->len < COPY_MAX ? (size_t)in->len : COPY_MAX;
 	struct fuse_write_out wo = {0};
 	ssize_t n;
 
-	if (from == NULL || to == NULL)
-		return -EBADF;
+	if (from < 0 || to == NULL)
+		return from < 0 ? from : -EBADF;
 	coherence_before(fs, to->inode, to->fd);
-	n = copy_file_range(from->fd, &off_in, to->fd, &off_out, len, 0);
+	n = copy_file_range(from, &off_in, to->fd, &off_out, len, 0);
 	if (n < 0)
 		n = -errno;
 	coherence_after(fs, to->inode, to->fd);

@@ -52,6 +52,7 @@ op_init(struct fs *fs, struct inode *none, const struct fuse_request *r, struct 
 		fs_tables_reset(fs);
 	/* A newer major version: our own, and the kernel asks again. */
 	fs->ready = in->major == FUSE_KERNEL_VERSION;
+	fs->push = fs->ready && in->unused[0] == FUSE_PUSH_MAGIC;
 	journal_ready(fs);
 	io.minor = min32(in->minor, FUSE_KERNEL_MINOR_VERSION);
 	log_debug("INIT %u.%u flags %08x%08x, taken %08x", in->major, in->minor, in->flags2,

@@ -152,6 +152,14 @@ op_mknod(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct 
 	return reply_made(fs, dir, &d, r->name, out);
 }
 
+static struct inode *
+child_of(const struct fs *fs, const struct inode *dir, const char *name)
+{
+	struct entry *e = entry_find(fs, dir, name);
+
+	return e != NULL ? e->child : NULL;
+}
+
 int
 op_mkdir(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
 {
@@ -162,15 +170,10 @@ op_mkdir(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct 
 		return e;
 	if (mkdirat(d.fd, r->name, mode_allowed(S_IFDIR, r->in.mkdir.mode)) < 0)
 		return -errno;
-	return reply_made(fs, dir, &d, r->name, out);
-}
-
-static struct inode *
-child_of(const struct fs *fs, const struct inode *dir, const char *name)
-{
-	struct entry *e = entry_find(fs, dir, name);
-
-	return e != NULL ? e->child : NULL;
+	e = reply_made(fs, dir, &d, r->name, out);
+	if (e == 0)
+		push_if_empty(fs, child_of(fs, dir, r->name));
+	return e;
 }
 
 /* What the guest knows under a name is about to change: first, what the host did to it. */

@@ -388,7 +388,8 @@ restore(struct fs *fs, struct journal *j, struct err *e)
 	memcpy(fs->devices, r.head.devices, sizeof(fs->devices));
 	fs->ndevices = r.head.ndevices;
 	fs->handle_generation = r.head.handle_generation;
-	fs->ready = r.head.ready;
+	fs->ready = r.head.ready & JOURNAL_READY;
+	fs->push = fs->ready && r.head.ready & JOURNAL_PUSH;
 	restore_handles(&r);
 	drop_unused(&r);
 	log_warn("going on: %zu files, %zu names, %zu open", fs->ninodes, fs->nentries,

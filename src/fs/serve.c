@@ -32,12 +32,11 @@
 
 #include "server.h"
 
-#define READ_SIZE        (256u << 10)
-#define OUT_HIGH         (4u << 20)  /* no more requests are read */
-#define OUT_FLUSH        (64u << 10) /* written at once rather than after the batch */
-#define OUT_KEEP         (4u << 20)  /* an empty buffer larger than this is given back */
-#define WATCH_DELAY_MS   5
-#define HANDLES_SHARE(n) ((n) / 4 * 3)
+#define READ_SIZE      (256u << 10)
+#define OUT_HIGH       (4u << 20)  /* no more requests are read */
+#define OUT_FLUSH      (64u << 10) /* written at once rather than after the batch */
+#define OUT_KEEP       (4u << 20)  /* an empty buffer larger than this is given back */
+#define WATCH_DELAY_MS 5
 
 #ifndef OPEN_TREE_CLONE
 #define OPEN_TREE_CLONE 1
@@ -70,9 +69,10 @@ set_budget(struct fs *fs)
 	}
 	n = l.rlim_cur > 1u << 20 ? 1u << 20 : (size_t)l.rlim_cur;
 	n = n > 2 * FDS_RESERVED ? n - FDS_RESERVED : FDS_RESERVED;
-	fs->handles_max = HANDLES_SHARE(n);
+	fs->handles_max = n / 8 * 5;
+	fs->leases_max = n / 8;
 	/* Cached folders, and as many files without a name. */
-	fs->cached_max = (n - fs->handles_max) / 2;
+	fs->cached_max = n / 8;
 }
 
 static void
@@ -304,5 +304,6 @@ fs_serve(const struct fs_options *o, struct err *e)
 	buf_release(&fs.in);
 	buf_release(&fs.out);
 	buf_release(&fs.notes);
+	buf_release(&fs.early);
 	return r;
 }

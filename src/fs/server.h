@@ -12,6 +12,7 @@
  *   guard.c      what the guest may not do because the host would run it (hookrules.c)
  *   shadow.c     folders that are the sandbox's own
  *   journal.c    the tables, written where the next process finds them; restore.c: by it
+ *   push.c       what the guest's pump is told ahead
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@
 #include <fs/fs.h>
 #include <wire/fuse.h>
 #include <wire/fuse_line.h>
+#include <wire/fuse_push.h>
 
 #include "journal.h"
 
@@ -83,6 +85,11 @@ struct inode {
 	struct journal_inode *record;
 	uint64_t wd_retry_ms;
 	struct known known;
+	int lease_fd; /* O_PATH: the guest may open it without asking; or -1 */
+	struct list lease;
+	bool pushed;     /* its content, since it last changed */
+	bool listed;     /* READDIRPLUS: who opens one file in there may open the next */
+	uint16_t window; /* of the siblings that go with the next open in this folder */
 };
 
 /* A name that was told to the guest: of an inode, or (child NULL) that it does not exist. */
@@ -121,7 +128,10 @@ struct fs {
 	size_t nreplied;
 	bool handle_was_lost; /* handle_find met one */
 	struct buf in, out, notes;
-	bool ready; /* INIT was answered */
+	struct buf early; /* notifications that are to be there before the reply */
+	bool ready;       /* INIT was answered */
+	bool push;        /* the guest's pump takes wire/fuse_push.h */
+	uint64_t taken;   /* messages */
 	uint64_t seed;
 
 	struct htab by_id, by_key, by_wd, entries;
@@ -143,6 +153,8 @@ struct fs {
 	uint32_t handle_generation;
 	struct list lru; /* inodes with a cached fd, oldest first */
 	size_t ncached, nheld, cached_max;
+	struct list leases; /* inodes with a lease_fd, oldest first */
+	size_t nleases, leases_max;
 	uint64_t fd_epoch; /* descriptors of folders from an earlier one are looked up again */
 	uint64_t fd_epoch_ms;
 
@@ -205,6 +217,11 @@ int handle_close_lost(struct fs *fs, uint64_t fh);
 /* From the journal. Where the file cannot be opened the handle is there, but lost: -errno. */
 int handle_restore(struct fs *fs, uint32_t index, const struct journal_handle *rec);
 struct handle *handle_any(const struct inode *i);
+/*
+ * The descriptor of the guest's handle; for FUSE_PUSH_FH the inode's own file, opened for reading,
+ * which *ret_opened owns. fd or -errno.
+ */
+int handle_fd(struct fs *fs, struct inode *i, uint64_t fh, bool dir, int *ret_opened);
 
 /*
  * nodefd.c: a descriptor for an inode, usually O_PATH, verified to be that inode. Single path
@@ -335,6 +352,15 @@ enum restore_again {
 };
 enum restore_again restore_check(struct fs *fs, const struct fuse_request *r);
 void restore_refused(struct fs *fs, const struct fuse_request *r);
+/* push.c: nothing, where the guest's end does not take it */
+void push_attr(struct fs *fs, struct inode *i, const struct statx *st);
+/* A file was opened for reading, as fd: it and its siblings, for the next ones that want them. */
+void push_opened(struct fs *fs, struct inode *i, int fd);
+void push_folder(struct fs *fs, struct inode *dir, int fd);
+void push_if_empty(struct fs *fs, struct inode *dir);
+void lease_drop(struct fs *fs, struct inode *i);
+/* By the host's doing it has lost its name: who has it open may go on. */
+void lease_hold(struct fs *fs, struct inode *i);
 
 /* dispatch.c: one whole message; the reply is appended to out, and notes after it. */
 int dispatch(struct fs *fs, const uint8_t *p, size_t n);

@@ -1,5 +1,5 @@
 /*
- * How this works: four threads carry FUSE messages between /dev/fuse and the port.
+ * How this works: five threads carry FUSE messages between /dev/fuse and the port.
  *
  *   up     one request per read(2) of /dev/fuse, written whole to the port
  *   down   cuts the port's bytes into messages; replies go to /dev/fuse at once, notifications
@@ -9,6 +9,10 @@
  *          replies
  *   again  when the host has replaced its fs role (wire/fuse_line.h): answers the mark and sends
  *          what has no reply yet once more, while replies are being taken
+ *   keep   opens on the host what was opened here and stays open (answers.h)
+ *
+ * What the host has told ahead is answered without it. The lock around that is held until the reply
+ * is with the kernel, so that a notification about the same file comes behind it.
  *
  * No thread touches the mount itself. Where a page of this process had to be written back through
  * the mount before a thread could go on, nothing would ever move again: memory is locked as it is
@@ -34,6 +38,7 @@
 #include <unistd.h>
 
 #include <base/cleanup.h>
+#include <base/clock.h>
 #include <base/io.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -41,6 +46,7 @@
 #include <wire/fuse.h>
 #include <wire/fuse_line.h>
 
+#include "answers.h"
 #include "guest.h"
 #include "pending.h"
 
@@ -49,6 +55,7 @@
 #define NOTES_MAX     (32u << 20)
 #define NOTES_WAIT_S  30
 #define READ_AHEAD_KB "1024"
+#define KEEP_ROUND_MS 100
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -65,6 +72,11 @@ struct pump {
 	bool restarted; /* a mark has come and is not answered */
 	uint8_t nonce[FUSE_LINE_NONCE];
 	struct pending pending;
+	/* Taken after pending.sending; nothing else is taken within it. */
+	pthread_mutex_t answers_lock;
+	pthread_cond_t opened; /* something is open that the host does not know of */
+	struct answers answers;
+	struct buf reply; /* pump_up's */
 };
 
 static bool
@@ -150,26 +162,22 @@ read_some(int fd, void *p, size_t n)
 	}
 }
 
-/*
- * The kernel asks for a file's capabilities before its first write and at each change of owner. In
- * a workspace there are none, as the host would say too: a quarter of what unpacking an archive
- * costs is spared by saying so here.
- */
-static bool
-answer_here(const struct pump *p, const uint8_t *msg, size_t n)
+static enum answers_what
+answer_here(struct pump *p, uint8_t *msg, size_t n)
 {
-	static const char name[] = "security.capability";
-	const size_t at = sizeof(struct fuse_in_header) + sizeof(struct fuse_getxattr_in);
-	struct fuse_out_header reply = {.len = sizeof(reply), .error = -EOPNOTSUPP};
-	struct fuse_in_header h;
+	enum answers_what what;
 
-	if (n != at + sizeof(name))
-		return false;
-	memcpy(&h, msg, sizeof(h));
-	if (h.opcode != FUSE_GETXATTR || memcmp(msg + at, name, sizeof(name)) != 0)
-		return false;
-	reply.unique = h.unique;
-	return write(p->fuse_fd, &reply, sizeof(reply)) == sizeof(reply);
+	pthread_mutex_lock(&p->answers_lock);
+	what = answers_request(&p->answers, msg, n, clock_mono_ms(), &p->reply);
+	/* ENOENT: interrupted meanwhile. */
+	if (what != ANSWERS_SEND && write(p->fuse_fd, p->reply.data, p->reply.len) < 0 &&
+		errno != ENOENT)
+		log_debug("workspaces: a reply of our own: %s", strerror(errno));
+	buf_clear(&p->reply);
+	if (p->answers.nlocals > 0)
+		pthread_cond_signal(&p->opened);
+	pthread_mutex_unlock(&p->answers_lock);
+	return what;
 }
 
 static int
@@ -177,6 +185,9 @@ send_up(void *arg, const uint8_t *msg, size_t n)
 {
 	struct pump *p = arg;
 
+	pthread_mutex_lock(&p->answers_lock);
+	answers_sending(&p->answers, msg, n);
+	pthread_mutex_unlock(&p->answers_lock);
 	return write_all(p->port_fd, msg, n);
 }
 
@@ -189,7 +200,7 @@ send_new(struct pump *p, uint8_t **msg, size_t n)
 
 	memcpy(&h, *msg, sizeof(h));
 	pthread_mutex_lock(&p->pending.sending);
-	if (fuse_request_is_oneway(h.opcode)) {
+	if (fuse_request_is_oneway(h.opcode) || h.unique == 0) {
 		r = send_up(p, *msg, n);
 	} else {
 		/* Sent from where it is: whoever takes a buffer over leaves it as it is. */
@@ -202,13 +213,20 @@ send_new(struct pump *p, uint8_t **msg, size_t n)
 	return r;
 }
 
+static void
+begin_thread(const char *name)
+{
+	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
 static void *
 pump_up(void *arg)
 {
 	struct pump *p = arg;
 	uint8_t *msg = pending_buffer(&p->pending);
 
-	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	begin_thread("fs-up");
 	for (;;) {
 		ssize_t n = read_some(p->fuse_fd, msg, FUSE_WIRE_MSG_MAX);
 		int r;
@@ -219,7 +237,7 @@ pump_up(void *arg)
 			stop(p, "file system is gone", n < 0 ? (int)-n : 0);
 			return NULL;
 		}
-		if (answer_here(p, msg, (size_t)n))
+		if (answer_here(p, msg, (size_t)n) == ANSWERS_REPLY)
 			continue;
 		r = send_new(p, &msg, (size_t)n);
 		if (r < 0) {
@@ -263,7 +281,7 @@ pump_again(void *arg)
 	struct pump *p = arg;
 	int r = 0;
 
-	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	begin_thread("fs-again");
 	while (r == 0) {
 		CLEAN_BUF struct buf answer = BUF_INIT;
 
@@ -271,7 +289,10 @@ pump_again(void *arg)
 			return NULL;
 		log_warn("workspaces: the host has started its file server again");
 		pthread_mutex_lock(&p->pending.sending);
-		r = send_up(p, answer.data, answer.len);
+		r = write_all(p->port_fd, answer.data, answer.len);
+		pthread_mutex_lock(&p->answers_lock);
+		answers_restart(&p->answers);
+		pthread_mutex_unlock(&p->answers_lock);
 		if (r == 0)
 			r = pending_again(&p->pending, send_up, is_restarted, p);
 		pthread_mutex_unlock(&p->pending.sending);
@@ -316,7 +337,7 @@ pump_notes(void *arg)
 {
 	struct pump *p = arg;
 
-	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	begin_thread("fs-notes");
 	for (;;) {
 		CLEAN_BUF struct buf batch = BUF_INIT;
 		ssize_t n;
@@ -339,17 +360,32 @@ pump_notes(void *arg)
 	}
 }
 
+static bool
+is_for_us(struct pump *p, const uint8_t *msg, size_t n)
+{
+	struct fuse_out_header h;
+	bool ours;
+
+	memcpy(&h, msg, sizeof(h));
+	pthread_mutex_lock(&p->answers_lock);
+	ours = h.unique == 0 ? answers_note(&p->answers, msg, n)
+			     : answers_reply(&p->answers, msg, n);
+	pthread_mutex_unlock(&p->answers_lock);
+	return ours;
+}
+
 /* One message from the host. ENOENT: its request was interrupted. 0, or the errno that ends it. */
 static int
 deliver(struct pump *p, const uint8_t *msg, size_t n)
 {
 	struct fuse_out_header h;
+	bool ours = is_for_us(p, msg, n);
 
 	memcpy(&h, msg, sizeof(h));
 	if (h.unique == 0)
-		return queue_note(p, msg, n) ? 0 : ETIMEDOUT;
+		return ours || queue_note(p, msg, n) ? 0 : ETIMEDOUT;
 	/* A second reply, from before and after a restart, is one too many. */
-	if (!pending_remove(&p->pending, h.unique))
+	if (!pending_remove(&p->pending, h.unique) || ours)
 		return 0;
 	if (write(p->fuse_fd, msg, n) < 0 && errno != ENOENT) {
 		if (errno == ENODEV)
@@ -357,6 +393,49 @@ deliver(struct pump *p, const uint8_t *msg, size_t n)
 		log_warn("workspaces: a reply was refused: %s", strerror(errno));
 	}
 	return 0;
+}
+
+/* Waits until something is open here alone, then for its time. False: the end. */
+static bool
+wait_keep(struct pump *p, struct buf *out)
+{
+	const struct timespec round = {0, KEEP_ROUND_MS * 1000000L};
+	bool any;
+
+	pthread_mutex_lock(&p->answers_lock);
+	while (p->answers.nlocals == 0)
+		pthread_cond_wait(&p->opened, &p->answers_lock);
+	pthread_mutex_unlock(&p->answers_lock);
+	nanosleep(&round, NULL);
+	do {
+		pthread_mutex_lock(&p->answers_lock);
+		any = answers_keep(&p->answers, clock_mono_ms(), out);
+		pthread_mutex_unlock(&p->answers_lock);
+	} while (any);
+	pthread_mutex_lock(&p->lock);
+	any = !p->stopped;
+	pthread_mutex_unlock(&p->lock);
+	return any;
+}
+
+static void *
+pump_keep(void *arg)
+{
+	struct pump *p = arg;
+	uint8_t *msg = pending_buffer(&p->pending);
+	CLEAN_BUF struct buf out = BUF_INIT;
+	ssize_t n;
+
+	begin_thread("fs-keep");
+	while (wait_keep(p, &out)) {
+		while ((n = fuse_wire_peek(&out, sizeof(struct fuse_in_header))) > 0) {
+			memcpy(msg, out.data, (size_t)n);
+			buf_consume(&out, (size_t)n);
+			if (send_new(p, &msg, (size_t)n) < 0)
+				return NULL;
+		}
+	}
+	return NULL;
 }
 
 static void
@@ -402,7 +481,7 @@ pump_down(void *arg)
 	CLEAN_BUF struct buf in = BUF_INIT;
 	struct fuse_line line = {0};
 
-	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	begin_thread("fs-down");
 	for (;;) {
 		ssize_t n = read_some(p->port_fd, buf_reserve(&in, READ_SIZE), READ_SIZE);
 
@@ -494,6 +573,9 @@ pump_new(int port_fd, const char *mountpoint)
 	snprintf(p->mountpoint, sizeof(p->mountpoint), "%s", mountpoint);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->changed, NULL);
+	pthread_mutex_init(&p->answers_lock, NULL);
+	pthread_cond_init(&p->opened, NULL);
+	answers_init(&p->answers);
 	pending_init(&p->pending);
 	return p;
 }
@@ -501,7 +583,7 @@ pump_new(int port_fd, const char *mountpoint)
 int
 guest_pump_start(int port_fd, const char *mountpoint, struct err *e)
 {
-	void *(*const threads[])(void *) = {pump_up, pump_down, pump_notes, pump_again};
+	void *(*const threads[])(void *) = {pump_up, pump_down, pump_notes, pump_again, pump_keep};
 	struct pump *p = pump_new(port_fd, mountpoint);
 	int r;
 

@@ -1,0 +1,643 @@
+/*
+ * How this works: a node for each inode of which the host has told something: attributes, that it
+ * may be opened, content, that it is an empty folder. What a request on its way to the host may
+ * change is dropped before it goes (answers_sending), what the host says has changed when it says
+ * so (answers_note), and what the host told before it knew of our change is not taken (`changed`).
+ * So a reply from here is one that the kernel could have cached, for as long as it could have.
+ *
+ * A file opened here has a local handle. The host gets FUSE_PUSH_FH instead, or the handle that
+ * answers_keep has asked for.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <base/mem.h>
+#include <wire/fuse.h>
+
+#include "answers.h"
+
+#define NODES_MAX 32768
+#define BYTES_MAX (16u << 20)
+#define NAMES_MAX 2048 /* of a folder that was empty */
+#define KEEP_MS   200
+#define LOCAL_FH  0xffffffffffff0000u
+#define ASKED     (1ull << 62 | 1) /* odd: the kernel's are even */
+#define HEAD      sizeof(struct fuse_in_header)
+#define SET_OWNER (FATTR_UID | FATTR_GID | FATTR_KILL_SUIDGID | FATTR_LOCKOWNER | FATTR_FH)
+#define LISTING   (FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR)
+
+struct node {
+	struct hnode by_id;
+	struct list lru;
+	uint64_t id;
+	bool has_attr, openable, empty;
+	uint64_t attr_seen, ttl_s;
+	struct fuse_attr attr;
+	uint8_t *data; /* attr.size bytes, whatever has_attr says: size */
+	size_t size;
+	uint64_t *names; /* hashes of what has come into a folder that was empty */
+	size_t nnames;
+};
+
+void
+answers_init(struct answers *a)
+{
+	*a = (struct answers){0};
+	list_init(&a->lru);
+}
+
+static struct node *
+find(const struct answers *a, uint64_t id)
+{
+	for (struct hnode *h = htab_first(&a->nodes, hash_u64(0, id)); h != NULL;
+		h = htab_next(h)) {
+		struct node *n = container_of(h, struct node, by_id);
+
+		if (n->id == id)
+			return n;
+	}
+	return NULL;
+}
+
+static void
+drop_data(struct answers *a, struct node *n)
+{
+	if (n->data == NULL)
+		return;
+	a->bytes -= n->size;
+	free(n->data);
+	n->data = NULL;
+}
+
+static void
+drop(struct answers *a, struct node *n)
+{
+	if (n == NULL)
+		return;
+	drop_data(a, n);
+	htab_remove(&a->nodes, &n->by_id);
+	list_del(&n->lru);
+	a->nnodes--;
+	free(n->names);
+	free(n);
+}
+
+static struct node *
+oldest(const struct answers *a)
+{
+	return list_is_empty(&a->lru) ? NULL : container_of(a->lru.next, struct node, lru);
+}
+
+/* The node, made where it is new, as the newest. */
+static struct node *
+get(struct answers *a, uint64_t id)
+{
+	struct node *n = find(a, id);
+
+	if (n == NULL) {
+		if (a->nnodes >= NODES_MAX)
+			drop(a, oldest(a));
+		n = xcalloc(1, sizeof(*n));
+		n->id = id;
+		htab_add(&a->nodes, &n->by_id, hash_u64(0, id));
+		a->nnodes++;
+		list_init(&n->lru);
+	}
+	list_del(&n->lru);
+	list_add_tail(&a->lru, &n->lru);
+	return n;
+}
+
+static void
+drop_all(struct answers *a)
+{
+	while (oldest(a) != NULL)
+		drop(a, oldest(a));
+}
+
+void
+answers_release(struct answers *a)
+{
+	drop_all(a);
+	htab_release(&a->nodes);
+}
+
+void
+answers_restart(struct answers *a)
+{
+	drop_all(a);
+	a->sent = 0;
+	a->links_changed = 0;
+	memset(a->changed, 0, sizeof(a->changed));
+}
+
+static uint64_t *
+changed_of(struct answers *a, uint64_t id)
+{
+	return &a->changed[hash_u64(0, id) % ANSWERS_CHANGED];
+}
+
+static bool
+attr_valid(const struct answers *a, const struct node *n)
+{
+	return n != NULL && n->has_attr && n->attr_seen >= a->links_changed;
+}
+
+/* ---- replies ---- */
+
+static void
+put_reply(struct buf *reply, uint64_t unique, int error, const void *body, size_t n)
+{
+	struct fuse_out_header h = {
+		.len = (uint32_t)(sizeof(h) + n), .error = error, .unique = unique};
+
+	buf_append(reply, &h, sizeof(h));
+	if (n > 0)
+		buf_append(reply, body, n);
+}
+
+static enum answers_what
+put_attr(struct buf *reply, const struct fuse_request *r, const struct node *n)
+{
+	struct fuse_attr_out ao = {.attr_valid = n->ttl_s, .attr = n->attr};
+
+	put_reply(reply, r->head.unique, 0, &ao, sizeof(ao));
+	return ANSWERS_REPLY;
+}
+
+static bool
+knows_name(const struct node *n, const char *name)
+{
+	uint64_t h = hash_bytes(0, name, strlen(name));
+
+	for (size_t k = 0; k < n->nnames; k++)
+		if (n->names[k] == h)
+			return true;
+	return false;
+}
+
+static enum answers_what
+lookup(struct answers *a, const struct fuse_request *r, struct buf *reply)
+{
+	struct node *n = find(a, r->head.nodeid);
+
+	if (n == NULL || !n->empty || knows_name(n, r->name))
+		return ANSWERS_SEND;
+	/* Not to be kept: the host does not know that it was asked. */
+	put_reply(reply, r->head.unique, -ENOENT, NULL, 0);
+	return ANSWERS_REPLY;
+}
+
+static enum answers_what
+setattr(struct answers *a, const struct fuse_request *r, struct buf *reply)
+{
+	struct node *n = find(a, r->head.nodeid);
+
+	/* Everything belongs to the agent, whoever is told to own it. */
+	if ((r->in.setattr.valid & ~(uint32_t)SET_OWNER) != 0 || !attr_valid(a, n))
+		return ANSWERS_SEND;
+	return put_attr(reply, r, n);
+}
+
+static struct answers_local *
+new_local(struct answers *a, uint64_t *ret_fh)
+{
+	for (size_t k = 0; a->nlocals < ANSWERS_LOCALS && k < ANSWERS_LOCALS; k++) {
+		size_t at = (a->local_hint + k) % ANSWERS_LOCALS;
+
+		if (a->locals[at].used)
+			continue;
+		a->local_hint = at + 1;
+		a->nlocals++;
+		*ret_fh = LOCAL_FH | at;
+		return &a->locals[at];
+	}
+	return NULL;
+}
+
+static enum answers_what
+open_here(struct answers *a, const struct fuse_request *r, uint64_t now_ms, struct buf *reply)
+{
+	bool dir = r->head.opcode == FUSE_OPENDIR;
+	struct node *n = find(a, r->head.nodeid);
+	struct fuse_open_out oo = {.open_flags = dir ? LISTING : FOPEN_KEEP_CACHE};
+	struct answers_local *l;
+
+	if (n == NULL || !n->openable || (r->in.open.flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY)
+		return ANSWERS_SEND;
+	l = new_local(a, &oo.fh);
+	if (l == NULL)
+		return ANSWERS_SEND;
+	*l = (struct answers_local){.nodeid = n->id,
+		.since_ms = now_ms,
+		.flags = r->in.open.flags,
+		.used = true,
+		.dir = dir};
+	put_reply(reply, r->head.unique, 0, &oo, sizeof(oo));
+	return ANSWERS_REPLY;
+}
+
+static enum answers_what
+read_here(struct answers *a, const struct fuse_request *r, struct buf *reply)
+{
+	const struct fuse_read_in *in = &r->in.read;
+	struct node *n = find(a, r->head.nodeid);
+	size_t at, len;
+
+	if (n == NULL || n->data == NULL)
+		return ANSWERS_SEND;
+	at = in->offset < n->size ? (size_t)in->offset : n->size;
+	len = n->size - at < in->size ? n->size - at : in->size;
+	put_reply(reply, r->head.unique, 0, n->data + at, len);
+	/* The kernel has it now. */
+	if (at + len == n->size)
+		drop_data(a, n);
+	return ANSWERS_REPLY;
+}
+
+static struct answers_local *
+local_of(struct answers *a, uint64_t fh)
+{
+	size_t at = fh & ~LOCAL_FH;
+
+	if ((fh & LOCAL_FH) != LOCAL_FH || at >= ANSWERS_LOCALS || !a->locals[at].used)
+		return NULL;
+	return &a->locals[at];
+}
+
+static void
+free_local(struct answers *a, struct answers_local *l)
+{
+	l->used = false;
+	a->nlocals--;
+}
+
+static void
+put_u64(uint8_t *msg, size_t at, uint64_t v)
+{
+	memcpy(msg + at, &v, sizeof(v));
+}
+
+static enum answers_what
+release(struct answers *a, uint8_t *msg, const struct fuse_request *r, struct buf *reply)
+{
+	struct answers_local *l = local_of(a, r->in.release.fh);
+
+	put_reply(reply, r->head.unique, 0, NULL, 0);
+	if (l != NULL && l->asked && l->real == 0) {
+		l->closed = true;
+		return ANSWERS_REPLY;
+	}
+	if (l != NULL) {
+		uint64_t real = l->real;
+
+		free_local(a, l);
+		if (real == 0)
+			return ANSWERS_REPLY;
+		put_u64(msg, HEAD, real);
+	}
+	put_u64(msg, offsetof(struct fuse_in_header, unique), 0);
+	return ANSWERS_REPLY_SEND;
+}
+
+/* Where a request names a handle, or 0. */
+static size_t
+handle_at(uint32_t opcode)
+{
+	switch (opcode) {
+	case FUSE_READ:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+	case FUSE_FSYNC:
+	case FUSE_FSYNCDIR:
+	case FUSE_FLUSH:
+	case FUSE_LSEEK:
+	case FUSE_COPY_FILE_RANGE:
+	case FUSE_FALLOCATE:
+		return HEAD;
+	case FUSE_GETATTR:
+		return HEAD + offsetof(struct fuse_getattr_in, fh);
+	case FUSE_SETATTR:
+		return HEAD + offsetof(struct fuse_setattr_in, fh);
+	default:
+		return 0;
+	}
+}
+
+static void
+put_host_handle(struct answers *a, uint8_t *msg, const struct fuse_request *r)
+{
+	size_t at = handle_at(r->head.opcode);
+	struct answers_local *l;
+	uint64_t fh;
+
+	if (at == 0)
+		return;
+	memcpy(&fh, msg + at, sizeof(fh));
+	l = local_of(a, fh);
+	if (l != NULL)
+		put_u64(msg, at, l->real != 0 ? l->real : FUSE_PUSH_FH);
+}
+
+static enum answers_what
+try(struct answers *a, uint8_t *msg, const struct fuse_request *r, uint64_t now_ms,
+	struct buf *reply)
+{
+	struct node *n;
+
+	switch (r->head.opcode) {
+	case FUSE_LOOKUP:
+		return lookup(a, r, reply);
+	case FUSE_GETATTR:
+		n = find(a, r->head.nodeid);
+		return attr_valid(a, n) ? put_attr(reply, r, n) : ANSWERS_SEND;
+	case FUSE_SETATTR:
+		return setattr(a, r, reply);
+	case FUSE_OPEN:
+	case FUSE_OPENDIR:
+		return open_here(a, r, now_ms, reply);
+	case FUSE_READ:
+		return read_here(a, r, reply);
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+		return release(a, msg, r, reply);
+	default:
+		return ANSWERS_SEND;
+	}
+}
+
+/*
+ * The kernel asks for a file's capabilities before its first write and at each change of owner. In
+ * a workspace there are none, as the host would say too.
+ */
+static bool
+asks_capability(const struct fuse_request *r)
+{
+	return r->head.opcode == FUSE_GETXATTR && strcmp(r->name, "security.capability") == 0;
+}
+
+enum answers_what
+answers_request(struct answers *a, uint8_t *msg, size_t n, uint64_t now_ms, struct buf *reply)
+{
+	const uint32_t magic = FUSE_PUSH_MAGIC;
+	struct fuse_request r;
+	enum answers_what what;
+
+	if (fuse_request_decode(msg, n, &r) < 0)
+		return ANSWERS_SEND;
+	if (asks_capability(&r)) {
+		put_reply(reply, r.head.unique, -EOPNOTSUPP, NULL, 0);
+		return ANSWERS_REPLY;
+	}
+	if (r.head.opcode == FUSE_INIT && n >= HEAD + sizeof(struct fuse_init_in))
+		memcpy(msg + HEAD + offsetof(struct fuse_init_in, unused), &magic, sizeof(magic));
+	if (!a->on)
+		return ANSWERS_SEND;
+	what = try(a, msg, &r, now_ms, reply);
+	if (what == ANSWERS_SEND)
+		put_host_handle(a, msg, &r);
+	return what;
+}
+
+/* ---- what goes to the host ---- */
+
+static void
+touch(struct answers *a, uint64_t id)
+{
+	drop(a, find(a, id));
+	*changed_of(a, id) = a->sent;
+}
+
+/* A name comes into a folder, or leaves it. */
+static void
+touch_folder(struct answers *a, uint64_t id, const char *name)
+{
+	struct node *n = find(a, id);
+
+	*changed_of(a, id) = a->sent;
+	if (n == NULL)
+		return;
+	n->has_attr = false;
+	if (!n->empty || name == NULL || knows_name(n, name))
+		return;
+	if (n->nnames == NAMES_MAX) {
+		n->empty = false;
+		return;
+	}
+	if ((n->nnames & (n->nnames - 1)) == 0) /* a power of two: full */
+		n->names = xreallocarray(
+			n->names, n->nnames > 0 ? n->nnames * 2 : 1, sizeof(*n->names));
+	n->names[n->nnames++] = hash_bytes(0, name, strlen(name));
+}
+
+static void
+forget(struct answers *a, const struct fuse_request *r)
+{
+	struct fuse_forget_one one;
+
+	if (r->head.opcode == FUSE_FORGET)
+		drop(a, find(a, r->head.nodeid));
+	for (size_t at = 0; at + sizeof(one) <= r->ndata; at += sizeof(one)) {
+		memcpy(&one, r->data + at, sizeof(one));
+		drop(a, find(a, one.nodeid));
+	}
+}
+
+static void
+sending(struct answers *a, const struct fuse_request *r)
+{
+	uint64_t id = r->head.nodeid;
+
+	switch (r->head.opcode) {
+	case FUSE_OPEN:
+		if ((r->in.open.flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY)
+			touch(a, id);
+		break;
+	case FUSE_SETATTR:
+	case FUSE_WRITE:
+	case FUSE_FALLOCATE:
+	case FUSE_SETXATTR:
+	case FUSE_REMOVEXATTR:
+		touch(a, id);
+		break;
+	case FUSE_COPY_FILE_RANGE:
+		touch(a, r->in.copy.nodeid_out);
+		break;
+	case FUSE_LINK:
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+		a->links_changed = a->sent;
+		touch_folder(a, id, r->name);
+		break;
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		a->links_changed = a->sent;
+		touch_folder(a, id, r->name);
+		touch_folder(a, r->in.rename.newdir, r->name2);
+		break;
+	case FUSE_CREATE:
+	case FUSE_MKNOD:
+	case FUSE_MKDIR:
+	case FUSE_SYMLINK:
+		touch_folder(a, id, r->name);
+		break;
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+		forget(a, r);
+		break;
+	case FUSE_INIT:
+	case FUSE_DESTROY:
+		drop_all(a);
+		break;
+	}
+}
+
+void
+answers_sending(struct answers *a, const uint8_t *msg, size_t n)
+{
+	struct fuse_request r;
+
+	a->sent++;
+	if (fuse_request_decode(msg, n, &r) == 0)
+		sending(a, &r);
+}
+
+/* ---- what comes from the host ---- */
+
+static void
+keep_content(struct answers *a, struct node *n, const uint8_t *p, size_t len)
+{
+	if (n->data != NULL || len == 0 || len != n->attr.size || len > FUSE_PUSH_CONTENT_MAX)
+		return;
+	for (struct list *l = a->lru.next; a->bytes + len > BYTES_MAX && l != &a->lru; l = l->next)
+		drop_data(a, container_of(l, struct node, lru));
+	n->data = xmalloc(len);
+	n->size = len;
+	memcpy(n->data, p, len);
+	a->bytes += len;
+}
+
+static void
+take_push(struct answers *a, uint32_t code, const uint8_t *body, size_t len)
+{
+	struct fuse_push p;
+	struct node *n;
+
+	if (len < sizeof(p))
+		return;
+	memcpy(&p, body, sizeof(p));
+	a->on = true;
+	/* It was true before our change. */
+	if (p.seen < *changed_of(a, p.nodeid))
+		return;
+	n = get(a, p.nodeid);
+	n->has_attr = true;
+	n->attr_seen = p.seen;
+	n->attr = p.attr;
+	n->ttl_s = p.ttl_s;
+	if (code == FUSE_PUSH_FILE || code == FUSE_PUSH_FOLDER)
+		n->openable = true;
+	if (code == FUSE_PUSH_EMPTY)
+		n->empty = true;
+	if (code == FUSE_PUSH_FILE)
+		keep_content(a, n, body + sizeof(p), len - sizeof(p));
+}
+
+static uint64_t
+u64_at(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+bool
+answers_note(struct answers *a, const uint8_t *msg, size_t n)
+{
+	struct fuse_out_header h;
+	const uint8_t *body = msg + sizeof(h);
+
+	memcpy(&h, msg, sizeof(h));
+	n -= sizeof(h);
+	switch ((uint32_t)h.error) {
+	case FUSE_PUSH_ATTR:
+	case FUSE_PUSH_FILE:
+	case FUSE_PUSH_FOLDER:
+	case FUSE_PUSH_EMPTY:
+		take_push(a, (uint32_t)h.error, body, n);
+		return true;
+	case FUSE_NOTIFY_INVAL_INODE:
+		if (n >= sizeof(struct fuse_notify_inval_inode_out))
+			drop(a, find(a, u64_at(body)));
+		return false;
+	case FUSE_NOTIFY_INVAL_ENTRY:
+	case FUSE_NOTIFY_DELETE:
+		if (n >= sizeof(uint64_t))
+			drop(a, find(a, u64_at(body)));
+		return false;
+	default:
+		return false;
+	}
+}
+
+/* ---- handles that stay ---- */
+
+bool
+answers_keep(struct answers *a, uint64_t now_ms, struct buf *out)
+{
+	for (size_t k = 0; a->nlocals > 0 && k < ANSWERS_LOCALS; k++) {
+		struct answers_local *l = &a->locals[k];
+		struct fuse_in_header h = {.unique = ASKED | (uint64_t)k << 1, .nodeid = l->nodeid};
+		struct fuse_open_in oi = {.flags = l->flags};
+		struct fuse_release_in ri = {.fh = l->real, .flags = l->flags};
+
+		if (!l->used || (!l->closed && l->asked) || now_ms < l->since_ms + KEEP_MS)
+			continue;
+		if (!l->closed) {
+			h.opcode = l->dir ? FUSE_OPENDIR : FUSE_OPEN;
+			h.len = (uint32_t)(sizeof(h) + sizeof(oi));
+			l->asked = true;
+			buf_append(out, &h, sizeof(h));
+			buf_append(out, &oi, sizeof(oi));
+			return true;
+		}
+		if (l->real == 0)
+			continue; /* not answered yet */
+		h.opcode = l->dir ? FUSE_RELEASEDIR : FUSE_RELEASE;
+		h.len = (uint32_t)(sizeof(h) + sizeof(ri));
+		h.unique = 0;
+		free_local(a, l);
+		buf_append(out, &h, sizeof(h));
+		buf_append(out, &ri, sizeof(ri));
+		return true;
+	}
+	return false;
+}
+
+bool
+answers_reply(struct answers *a, const uint8_t *msg, size_t n)
+{
+	struct fuse_out_header h;
+	struct fuse_open_out oo;
+	struct answers_local *l;
+	uint64_t at;
+
+	memcpy(&h, msg, sizeof(h));
+	if ((h.unique & ASKED) != ASKED)
+		return false;
+	at = (h.unique & ~ASKED) >> 1;
+	l = at < ANSWERS_LOCALS ? &a->locals[at] : NULL;
+	if (l == NULL || !l->used || !l->asked)
+		return true;
+	if (h.error == 0 && n >= sizeof(h) + sizeof(oo)) {
+		memcpy(&oo, msg + sizeof(h), sizeof(oo));
+		l->real = oo.fh;
+	} else if (l->closed) {
+		free_local(a, l);
+	}
+	return true;
+}

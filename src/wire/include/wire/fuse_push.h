@@ -1,0 +1,38 @@
+#pragma once
+/*
+ * What the fs role tells the guest's pump beside the kernel's own protocol, so that the pump can
+ * answer some requests without asking: attributes, small files' content, folders that are empty.
+ * Each is a notification with a code of our own (unique 0) and ends with the pump. It holds until a
+ * notification about the inode comes, or the guest changes it. Only layout: no I/O.
+ *
+ * Both ends count the messages to the host from the mount (or the restart mark) on. What is told
+ * carries the count at which it was true: when the pump has since sent something that changes the
+ * inode, it comes too late.
+ */
+#include <linux/fuse.h>
+#include <stdint.h>
+
+/* In the first unused word of INIT: there is a pump that understands this. */
+#define FUSE_PUSH_MAGIC 0x70757368u
+
+enum fuse_push_code {
+	FUSE_PUSH_ATTR = 0x70610001, /* its attributes */
+	FUSE_PUSH_FILE,              /* and that it may be opened for reading; content may follow */
+	FUSE_PUSH_FOLDER,            /* and that it may be opened, and its listing kept */
+	FUSE_PUSH_EMPTY,             /* it holds no name */
+};
+
+struct fuse_push {
+	uint64_t seen; /* messages that the host had taken */
+	uint64_t nodeid;
+	uint64_t ttl_s;
+	struct fuse_attr attr;
+};
+
+#define FUSE_PUSH_CONTENT_MAX 65536
+
+/*
+ * Requests come without a reply being due where their unique is 0 (RELEASE, RELEASEDIR), and with
+ * this handle where the pump has opened the file by itself: the inode then says which is meant.
+ */
+#define FUSE_PUSH_FH UINT64_MAX

@@ -1,0 +1,319 @@
+/* What the guest's pump answers by itself, and when it must not. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <base/mem.h>
+#include <wire/fuse.h>
+
+#include "answers.h"
+
+#define FILE_ID 7
+#define DIR_ID  9
+#define TEXT    "content"
+
+struct rig {
+	struct answers a;
+	struct buf reply;
+	uint8_t msg[512]; /* the last request, as it goes to the host */
+	size_t n;
+	uint64_t unique;
+};
+
+static int
+setup(void **state)
+{
+	struct rig *r = xcalloc(1, sizeof(*r));
+
+	answers_init(&r->a);
+	*state = r;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct rig *r = *state;
+
+	answers_release(&r->a);
+	buf_release(&r->reply);
+	free(r);
+	return 0;
+}
+
+static enum answers_what
+ask(struct rig *r, uint32_t opcode, uint64_t id, const void *body, size_t nbody, const char *name)
+{
+	struct fuse_in_header h = {.opcode = opcode, .nodeid = id, .unique = r->unique += 2};
+	enum answers_what what;
+
+	memcpy(r->msg + sizeof(h), body, nbody);
+	r->n = sizeof(h) + nbody;
+	if (name != NULL) {
+		strcpy((char *)r->msg + r->n, name);
+		r->n += strlen(name) + 1;
+	}
+	h.len = (uint32_t)r->n;
+	memcpy(r->msg, &h, sizeof(h));
+	buf_clear(&r->reply);
+	what = answers_request(&r->a, r->msg, r->n, 1000, &r->reply);
+	if (what != ANSWERS_REPLY)
+		answers_sending(&r->a, r->msg, r->n);
+	return what;
+}
+#define ASK(r, op, id, type, ...)                                                                  \
+	ask(r, op, id, &(struct type){__VA_ARGS__}, sizeof(struct type), NULL)
+
+static void
+tell(struct rig *r, enum fuse_push_code code, uint64_t id, uint64_t seen, const char *content)
+{
+	struct fuse_push p = {
+		.seen = seen, .nodeid = id, .ttl_s = 60, .attr = {.size = strlen(content)}};
+	struct fuse_out_header h = {.error = (int)code};
+	uint8_t msg[512];
+
+	memcpy(msg, &h, sizeof(h));
+	memcpy(msg + sizeof(h), &p, sizeof(p));
+	memcpy(msg + sizeof(h) + sizeof(p), content, strlen(content));
+	assert_true(answers_note(&r->a, msg, sizeof(h) + sizeof(p) + strlen(content)));
+}
+
+/* The kernel's own notification; it is to get it too. */
+static void
+invalidate(struct rig *r, uint64_t id)
+{
+	struct fuse_notify_inval_inode_out n = {.ino = id, .off = -1};
+	struct fuse_out_header h = {.error = FUSE_NOTIFY_INVAL_INODE};
+	uint8_t msg[sizeof(h) + sizeof(n)];
+
+	memcpy(msg, &h, sizeof(h));
+	memcpy(msg + sizeof(h), &n, sizeof(n));
+	assert_false(answers_note(&r->a, msg, sizeof(msg)));
+}
+
+static int
+error_of(const struct rig *r)
+{
+	struct fuse_out_header h;
+
+	memcpy(&h, r->reply.data, sizeof(h));
+	assert_int_equal(h.unique, r->unique);
+	return h.error;
+}
+
+static uint64_t
+open_here(struct rig *r)
+{
+	struct fuse_open_out oo;
+
+	assert_int_equal(
+		ASK(r, FUSE_OPEN, FILE_ID, fuse_open_in, .flags = O_RDONLY), ANSWERS_REPLY);
+	memcpy(&oo, r->reply.data + sizeof(struct fuse_out_header), sizeof(oo));
+	return oo.fh;
+}
+
+static uint64_t
+sent_fh(const struct rig *r)
+{
+	uint64_t fh;
+
+	memcpy(&fh, r->msg + sizeof(struct fuse_in_header), sizeof(fh));
+	return fh;
+}
+
+static void
+test_small_file(void **state)
+{
+	struct rig *r = *state;
+	uint64_t fh;
+
+	assert_int_equal(ASK(r, FUSE_OPEN, FILE_ID, fuse_open_in, .flags = O_RDONLY), ANSWERS_SEND);
+	tell(r, FUSE_PUSH_FILE, FILE_ID, 1, TEXT);
+	fh = open_here(r);
+	assert_int_equal(ASK(r, FUSE_READ, FILE_ID, fuse_read_in, .fh = fh, .offset = 3, .size = 2),
+		ANSWERS_REPLY);
+	assert_int_equal(r->reply.len, sizeof(struct fuse_out_header) + 2);
+	assert_memory_equal(r->reply.data + sizeof(struct fuse_out_header), &TEXT[3], 2);
+	assert_int_equal(
+		ASK(r, FUSE_READ, FILE_ID, fuse_read_in, .fh = fh, .size = 4096), ANSWERS_REPLY);
+	assert_int_equal(r->reply.len, sizeof(struct fuse_out_header) + strlen(TEXT));
+	/* The kernel has had it all: once more is the host's business, by the inode alone. */
+	assert_int_equal(
+		ASK(r, FUSE_READ, FILE_ID, fuse_read_in, .fh = fh, .size = 4096), ANSWERS_SEND);
+	assert_true(sent_fh(r) == FUSE_PUSH_FH);
+	assert_int_equal(ASK(r, FUSE_RELEASE, FILE_ID, fuse_release_in, .fh = fh), ANSWERS_REPLY);
+	assert_int_equal(error_of(r), 0);
+	assert_int_equal(r->a.nlocals, 0);
+}
+
+static void
+test_writers_go_to_the_host(void **state)
+{
+	struct rig *r = *state;
+
+	tell(r, FUSE_PUSH_FILE, FILE_ID, 1, TEXT);
+	assert_int_equal(ASK(r, FUSE_OPEN, FILE_ID, fuse_open_in, .flags = O_RDONLY | O_TRUNC),
+		ANSWERS_SEND);
+	assert_int_equal(ASK(r, FUSE_OPEN, FILE_ID, fuse_open_in, .flags = O_RDONLY), ANSWERS_SEND);
+	tell(r, FUSE_PUSH_FILE, FILE_ID, 2, TEXT);
+	assert_int_equal(ASK(r, FUSE_OPEN, FILE_ID, fuse_open_in, .flags = O_RDWR), ANSWERS_SEND);
+	assert_int_equal(ASK(r, FUSE_READ, FILE_ID, fuse_read_in, .size = 9), ANSWERS_SEND);
+	tell(r, FUSE_PUSH_FILE, FILE_ID, 4, TEXT);
+	open_here(r);
+}
+
+/* Every change of the guest's own, and that of the host, ends what was told. */
+static void
+test_changes(void **state)
+{
+	static const uint32_t ops[] = {FUSE_SETATTR, FUSE_FALLOCATE, FUSE_COPY_FILE_RANGE};
+	struct rig *r = *state;
+	const uint8_t body[sizeof(struct fuse_copy_file_range_in)] = {0};
+
+	for (size_t k = 0; k < sizeof(ops) / sizeof(ops[0]); k++) {
+		struct fuse_setattr_in sa = {.valid = FATTR_MODE};
+		struct fuse_fallocate_in fa = {.length = 1};
+		struct fuse_copy_file_range_in co = {.nodeid_out = FILE_ID, .len = 1};
+		const void *in = k == 0 ? (void *)&sa : k == 1 ? (void *)&fa : (void *)&co;
+		size_t n = k == 0 ? sizeof(sa) : k == 1 ? sizeof(fa) : sizeof(co);
+
+		tell(r, FUSE_PUSH_ATTR, FILE_ID, r->a.sent, TEXT);
+		assert_int_equal(ASK(r, FUSE_GETATTR, FILE_ID, fuse_getattr_in, 0), ANSWERS_REPLY);
+		assert_int_equal(
+			ask(r, ops[k], k == 2 ? DIR_ID : FILE_ID, in, n, NULL), ANSWERS_SEND);
+		assert_int_equal(ASK(r, FUSE_GETATTR, FILE_ID, fuse_getattr_in, 0), ANSWERS_SEND);
+		/* Told before the host had taken the change. */
+		tell(r, FUSE_PUSH_ATTR, FILE_ID, r->a.sent - 2, TEXT);
+		assert_int_equal(ASK(r, FUSE_GETATTR, FILE_ID, fuse_getattr_in, 0), ANSWERS_SEND);
+	}
+	tell(r, FUSE_PUSH_ATTR, FILE_ID, r->a.sent, TEXT);
+	assert_int_equal(ASK(r, FUSE_GETATTR, FILE_ID, fuse_getattr_in, 0), ANSWERS_REPLY);
+	invalidate(r, FILE_ID);
+	assert_int_equal(ASK(r, FUSE_GETATTR, FILE_ID, fuse_getattr_in, 0), ANSWERS_SEND);
+	/* Another file's link count is not in the message. */
+	tell(r, FUSE_PUSH_ATTR, FILE_ID, r->a.sent, TEXT);
+	assert_int_equal(ask(r, FUSE_UNLINK, DIR_ID, body, 0, "f"), ANSWERS_SEND);
+	assert_int_equal(ASK(r, FUSE_GETATTR, FILE_ID, fuse_getattr_in, 0), ANSWERS_SEND);
+}
+
+static void
+test_owner(void **state)
+{
+	struct rig *r = *state;
+
+	tell(r, FUSE_PUSH_ATTR, FILE_ID, 0, TEXT);
+	invalidate(r, FILE_ID);
+	tell(r, FUSE_PUSH_ATTR, FILE_ID, 0, TEXT);
+	assert_int_equal(
+		ASK(r, FUSE_SETATTR, FILE_ID, fuse_setattr_in, .valid = FATTR_UID | FATTR_GID),
+		ANSWERS_REPLY);
+	assert_int_equal(
+		ASK(r, FUSE_SETATTR, FILE_ID, fuse_setattr_in, .valid = FATTR_UID | FATTR_MODE),
+		ANSWERS_SEND);
+}
+
+static void
+test_empty_folder(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_create_in in = {.flags = O_WRONLY};
+
+	tell(r, FUSE_PUSH_EMPTY, DIR_ID, 0, "");
+	assert_int_equal(ask(r, FUSE_LOOKUP, DIR_ID, NULL, 0, "f"), ANSWERS_REPLY);
+	assert_int_equal(error_of(r), -ENOENT);
+	assert_int_equal(ask(r, FUSE_CREATE, DIR_ID, &in, sizeof(in), "f"), ANSWERS_SEND);
+	assert_int_equal(ask(r, FUSE_LOOKUP, DIR_ID, NULL, 0, "f"), ANSWERS_SEND);
+	assert_int_equal(ask(r, FUSE_LOOKUP, DIR_ID, NULL, 0, "g"), ANSWERS_REPLY);
+	/* The host has put something there. */
+	invalidate(r, DIR_ID);
+	assert_int_equal(ask(r, FUSE_LOOKUP, DIR_ID, NULL, 0, "g"), ANSWERS_SEND);
+}
+
+/* What stays open is opened on the host; its handle is used from then on, and released. */
+static void
+test_kept_open(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_out_header h = {.len = sizeof(h) + sizeof(struct fuse_open_out)};
+	struct fuse_open_out oo = {.fh = 77};
+	struct fuse_request q;
+	struct buf out = BUF_INIT;
+	uint8_t msg[sizeof(h) + sizeof(oo)];
+	uint64_t fh;
+
+	tell(r, FUSE_PUSH_FILE, FILE_ID, 0, TEXT);
+	fh = open_here(r);
+	assert_false(answers_keep(&r->a, 1001, &out));
+	assert_true(answers_keep(&r->a, 2000, &out));
+	assert_false(answers_keep(&r->a, 2000, &out));
+	assert_int_equal(fuse_request_decode(out.data, out.len, &q), 0);
+	assert_int_equal(q.head.opcode, FUSE_OPEN);
+	assert_true(q.head.nodeid == FILE_ID);
+	h.unique = q.head.unique;
+	memcpy(msg, &h, sizeof(h));
+	memcpy(msg + sizeof(h), &oo, sizeof(oo));
+	assert_true(answers_reply(&r->a, msg, sizeof(msg)));
+	assert_int_equal(ASK(r, FUSE_LSEEK, FILE_ID, fuse_lseek_in, .fh = fh, .whence = SEEK_DATA),
+		ANSWERS_SEND);
+	assert_true(sent_fh(r) == 77);
+	assert_int_equal(
+		ASK(r, FUSE_RELEASE, FILE_ID, fuse_release_in, .fh = fh), ANSWERS_REPLY_SEND);
+	assert_true(sent_fh(r) == 77);
+	memcpy(&q.head, r->msg, sizeof(q.head));
+	assert_true(q.head.unique == 0);
+	buf_release(&out);
+}
+
+/* Closed while the host is being asked: its handle must not stay. */
+static void
+test_closed_meanwhile(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_out_header h = {.len = sizeof(h) + sizeof(struct fuse_open_out)};
+	struct fuse_open_out oo = {.fh = 77};
+	struct fuse_request q;
+	struct buf out = BUF_INIT;
+	uint8_t msg[sizeof(h) + sizeof(oo)];
+	uint64_t fh;
+
+	tell(r, FUSE_PUSH_FILE, FILE_ID, 0, TEXT);
+	fh = open_here(r);
+	assert_true(answers_keep(&r->a, 2000, &out));
+	assert_int_equal(fuse_request_decode(out.data, out.len, &q), 0);
+	assert_int_equal(ASK(r, FUSE_RELEASE, FILE_ID, fuse_release_in, .fh = fh), ANSWERS_REPLY);
+	buf_clear(&out);
+	assert_false(answers_keep(&r->a, 2000, &out));
+	h.unique = q.head.unique;
+	memcpy(msg, &h, sizeof(h));
+	memcpy(msg + sizeof(h), &oo, sizeof(oo));
+	assert_true(answers_reply(&r->a, msg, sizeof(msg)));
+	assert_true(answers_keep(&r->a, 2000, &out));
+	assert_int_equal(fuse_request_decode(out.data, out.len, &q), 0);
+	assert_int_equal(q.head.opcode, FUSE_RELEASE);
+	assert_true(q.in.release.fh == 77);
+	assert_int_equal(r->a.nlocals, 0);
+	buf_release(&out);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_small_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_writers_go_to_the_host, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_owner, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_empty_folder, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kept_open, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_closed_meanwhile, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
