@@ -15,6 +15,7 @@ const struct verb *const verbs[] = {
 	&verb_stop,
 	&verb_rm,
 	&verb_network,
+	&verb_kit,
 	&verb_template,
 	&verb_completion,
 	&verb_version,
