@@ -11,6 +11,9 @@
 #include <base/err.h>
 #include <base/progress.h>
 #include <base/str.h>
+#include <image/image.h>
+#include <kit/kit.h>
+#include <policy/policy.h>
 #include <state/state.h>
 #include <wire/session.h>
 
@@ -102,28 +105,76 @@ bool workspace_is(const struct workspace *w, const char *word);
 int shadow_add(struct sandbox *s, const char *word, struct err *e);
 bool shadow_is_known(const struct sandbox *s, const char *word);
 
-/* agent.c */
-struct agent {
-	const char *name;
-	const char *template;    /* the image that it runs on */
-	const char *const *argv; /* launch command, default arguments included */
-	const char *const *base; /* the command alone, for words that replace the defaults */
+/* agent.c: the kits of words and of sandboxes */
+/* -ENOENT when no kit is meant; another error is the kit's own fault. */
+int agent_find(const char *word, struct kit *ret, struct err *e);
+/* The one that the sandbox was made with. */
+int agent_of(const struct cli *c, const struct sandbox *s, struct kit *ret, struct err *e);
+void agent_names(char *out, size_t size); /* the built-in ones: "shell, claude, ..." */
+/* Words that begin with a dash are appended to the arguments, others replace them. */
+void agent_command(const struct kit *k, char *const *rest, size_t nrest, struct strv *ret);
+/* Its variables, and where the host's npm gets packages from. */
+void agent_env(const struct kit *k, struct strv *ret);
+/* Adds what the kit may reach, where no rule of the owner's denies it. */
+int agent_rules(const struct kit *k, struct policy *p, struct err *e);
+int agent_keep(const struct kit *k, const char *sandbox_dir, struct err *e);
+/* Writes the kit's files into the home of a sandbox that runs, the first time. */
+int agent_prepare(const struct cli *c, const char *name, const struct kit *k, struct err *e);
+
+/* verb_rm.c: ends its machine and removes it. -ENOENT. */
+int remove_sandbox(const struct cli *c, const char *name, struct err *e);
+
+/* npm.c: npm_config_registry, where the host has one that is not npm's own default */
+void npm_registry(struct strv *ret);
+
+/* layer.c: the template of a kit, which is a layer on an image */
+struct layer_request {
+	const struct kit *kit;
+	const char *base; /* the image's id */
+	const char *accel;
+	const struct policy *policy; /* of its install steps */
+	bool rebuild;
 };
-const struct agent *agent_find(const char *name);
-void agent_names(char *out, size_t size); /* "shell, claude" */
-void agent_command(const struct agent *a, char *const *rest, size_t nrest, struct strv *ret);
+/* Finds it, or builds it in a sandbox of its own. Caller frees *ret_id. */
+int layer_ensure(
+	struct cli *c, const struct layer_request *q, struct ui *u, char **ret_id, struct err *e);
+
+/* guest_run.c: a program in a sandbox, to its end, without a terminal */
+struct guest_job {
+	const char *user; /* NULL: agent */
+	const char *cwd;
+	struct strv argv, env;
+	const void *input; /* its standard input; NULL: none */
+	size_t ninput;
+	void (*line)(void *arg, const char *text); /* each line of its output, untrusted */
+	void *arg;
+	int cancel_fd; /* -1, or a descriptor: readable means give up (-ECANCELED) */
+	uint64_t limit_ms;
+};
+/* Its exit status, or -errno. */
+int guest_run(const struct cli *c, const char *name, const struct guest_job *j, struct err *e);
 
 /* make.c: the parts that create and run share */
 extern const struct option_def make_options[];
 struct make_request {
-	const char *agent;
+	const struct kit *kit;
 	const char *name; /* NULL: the default */
 	const char *const *paths;
 	size_t npaths;
 	const struct strv *env;
 };
+/* What the sandboxes of a kit stand on, built where it is missing. */
+int make_template(struct cli *c, const struct args *a, const struct kit *kit, bool rebuild,
+	const struct policy *policy, struct ui *u, struct image *ret, struct err *e);
+/* What a new sandbox of this kit may reach. */
+int make_policy(const struct cli *c, const struct args *a, const struct kit *kit,
+	struct policy *ret, struct err *e);
+/* The machine image for the agents of all kits. */
+int make_image(struct cli *c, bool rebuild, struct ui *u, struct image *ret, struct err *e);
 int make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, struct ui *u,
 	char **ret_name, struct err *e);
+/* CPUs and memory of a sandbox for which nobody asked for others. */
+void make_shape(struct sandbox *s);
 /* The first option that asks for another shape than the sandbox was made with; NULL when none. */
 const char *make_option_differs(const struct args *a, const struct sandbox *s);
 int make_started(struct cli *c, const char *name, struct ui *u, struct err *e);

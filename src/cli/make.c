@@ -47,6 +47,8 @@ const struct option_def make_options[] = {
 		"what it may reach: open, balanced or locked (default: network default's)"},
 	{"allow-network", 0, "HOST", "allow a host, *.domain, address or range"},
 	{"deny-network", 0, "HOST", "deny one"},
+	{"pull", 0, "always|missing",
+		"build the kit's template anew, with the newest packages (default: missing)"},
 	{"quiet", 'q', NULL, "no progress"},
 	{0},
 };
@@ -113,6 +115,15 @@ pick_disk(const struct args *a, uint64_t image_bytes, uint64_t *ret, struct err 
 	return 0;
 }
 
+void
+make_shape(struct sandbox *s)
+{
+	const struct args none = {0};
+
+	pick_cpus(&none, &s->cpus, NULL);
+	pick_memory(&none, &s->memory_bytes, NULL);
+}
+
 static int
 pick_accel(const struct args *a, char **ret, struct err *e)
 {
@@ -161,22 +172,25 @@ pick_shadows(const struct args *a, struct sandbox *s, struct err *e)
 	return r;
 }
 
-static int
-pick_policy(const struct cli *c, const struct args *a, struct policy *ret, struct err *e)
+int
+make_policy(const struct cli *c, const struct args *a, const struct kit *kit, struct policy *ret,
+	struct err *e)
 {
 	int r = state_default_policy_load(&c->paths, ret, e);
 
 	if (r < 0)
 		return err_prefix(e, "the policy of new sandboxes");
-	return network_make_apply(a, ret, e);
+	r = agent_rules(kit, ret, e);
+	return r == 0 ? network_make_apply(a, ret, e) : r;
 }
 
-static int
-get_image(struct cli *c, const char *template, struct ui *u, struct image *ret, struct err *e)
+int
+make_image(struct cli *c, bool rebuild, struct ui *u, struct image *ret, struct err *e)
 {
 	CLEAN_FREE char *guest = supervisor_guest_binary(e);
 	struct image_request q = {.data_dir = c->paths.data,
-		.name = template,
+		.name = "shell",
+		.rebuild = rebuild,
 		.guest_bin = guest,
 		.uid = c->paths.uid == 0 ? 1000 : c->paths.uid,
 		.gid = c->paths.uid == 0 ? 1000 : c->paths.gid};
@@ -187,7 +201,8 @@ get_image(struct cli *c, const char *template, struct ui *u, struct image *ret, 
 }
 
 struct fill_job {
-	const char *base;
+	const struct image *image;
+	const struct kit *kit;
 	uint64_t bytes;
 	const struct policy *policy;
 };
@@ -198,18 +213,19 @@ fill_folder(const char *dir, void *arg, struct err *e)
 	const struct fill_job *j = arg;
 	CLEAN_FREE char *policy = xasprintf("%s/policy.json", dir);
 	CLEAN_FREE char *disk = xasprintf("%s/disk.qcow2", dir);
+	bool layer = j->image->layer != NULL;
 	int r = policy_file_save(policy, j->policy, e);
 	struct statvfs fs;
 
 	if (r == 0)
-		r = vmm_disk_create(disk, j->base, j->bytes, e);
-
+		r = vmm_disk_create(disk, layer ? j->image->layer : j->image->disk,
+			layer ? VMM_QCOW2 : VMM_RAW, j->bytes, e);
 	if (r < 0 && statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < MIB)
 		return err_set(e, ENOSPC,
 			"the file system of '%.*s' is full: free space, or set XDG_DATA_HOME to a "
 			"folder on another one",
 			(int)(strrchr(dir, '/') - dir), dir);
-	return r;
+	return r == 0 ? agent_keep(j->kit, dir, e) : r;
 }
 
 /* What can be said at once is said before an image is looked for, or built. */
@@ -235,13 +251,11 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
 	if (r < 0)
 		return r;
 	assert(s->workspaces != NULL); /* each caller has at least one path */
-	s->agent = xstrdup(q->agent);
+	s->agent = xstrdup(q->kit->name);
 	s->name = q->name != NULL ? xstrdup(q->name)
-				  : sandbox_name_default(q->agent, s->workspaces[0].path);
+				  : sandbox_name_default(q->kit->name, s->workspaces[0].path);
 	s->created = time(NULL);
 	s->allow_hooks = args_has(a, "allow-hooks");
-	for (size_t i = 0; i < q->env->n; i++)
-		strv_add(&s->env, q->env->v[i]);
 	r = check_new(c, s, e);
 	if (r == 0)
 		r = pick_cpus(a, &s->cpus, e);
@@ -256,20 +270,66 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
 	return r == 0 ? pick_shadows(a, s, e) : r;
 }
 
+/* The kit's variables, which those of -e go before. */
+static void
+fill_env(const struct make_request *q, struct sandbox *s)
+{
+	agent_env(q->kit, &s->env);
+	for (size_t i = 0; i < q->env->n; i++) {
+		CLEAN_FREE char *key = xstrndup(q->env->v[i], strcspn(q->env->v[i], "="));
+
+		strv_setenv(&s->env, key, q->env->v[i] + strlen(key) + 1);
+	}
+}
+
+static bool
+pull_always(const struct args *a)
+{
+	const char *pull = args_get(a, "pull");
+
+	return pull != NULL && strcmp(pull, "always") == 0;
+}
+
+/* The machine image, or where the kit installs something, its layer on that. */
+int
+make_template(struct cli *c, const struct args *a, const struct kit *kit, bool rebuild,
+	const struct policy *policy, struct ui *u, struct image *ret, struct err *e)
+{
+	CLEAN_FREE char *guest = supervisor_guest_binary(e);
+	CLEAN_FREE char *id = NULL;
+	struct layer_request q = {
+		.kit = kit, .accel = args_get(a, "accel"), .policy = policy, .rebuild = rebuild};
+	struct image base = {0};
+	int r = guest == NULL ? -ENOENT : make_image(c, false, u, &base, e);
+
+	if (r < 0)
+		return r;
+	if (!kit_has_layer(kit)) {
+		*ret = base;
+		return 0;
+	}
+	q.base = base.id;
+	r = layer_ensure(c, &q, u, &id, e);
+	if (r == 0)
+		r = image_open(c->paths.data, id, guest, ret, e);
+	image_release(&base);
+	return r;
+}
+
 /* The image stays for as long as the lock is held: template rm waits for nobody's half-made disk.
  */
 static int
-create_on_image(struct cli *c, const struct args *a, const char *template, struct sandbox *s,
+create_on_image(struct cli *c, const struct args *a, const struct kit *kit, struct sandbox *s,
 	const struct policy *policy, struct ui *u, struct err *e)
 {
 	CLEAN_CLOSE int lock = state_images_lock(&c->paths, false, e);
 	struct image img = {0};
-	int r = lock < 0 ? lock : get_image(c, template, u, &img, e);
+	int r = lock < 0 ? lock : make_template(c, a, kit, pull_always(a), policy, u, &img, e);
 
 	if (r == 0)
 		r = pick_disk(a, img.disk_bytes, &s->disk_bytes, e);
 	if (r == 0) {
-		struct fill_job job = {img.disk, s->disk_bytes, policy};
+		struct fill_job job = {&img, kit, s->disk_bytes, policy};
 
 		s->image = xstrdup(img.id);
 		r = sandbox_create(&c->paths, s, fill_folder, &job, e);
@@ -282,21 +342,20 @@ int
 make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, struct ui *u,
 	char **ret_name, struct err *e)
 {
-	const struct agent *agent = agent_find(q->agent);
 	CLEAN_POLICY struct policy policy = {0};
+	const char *pull = args_get(a, "pull");
 	struct sandbox s = {0};
-	char known[128];
 	int r;
 
-	agent_names(known, sizeof(known));
-	if (agent == NULL)
-		return usage_error(
-			e, "unknown agent '%s': this version brings %s", q->agent, known);
+	if (pull != NULL && strcmp(pull, "always") != 0 && strcmp(pull, "missing") != 0)
+		return usage_error(e, "--pull '%s': write always or missing", pull);
 	r = fill_record(c, a, q, &s, e);
 	if (r == 0)
-		r = pick_policy(c, a, &policy, e);
-	if (r == 0)
-		r = create_on_image(c, a, agent->template, &s, &policy, u, e);
+		r = make_policy(c, a, q->kit, &policy, e);
+	if (r == 0) {
+		fill_env(q, &s);
+		r = create_on_image(c, a, q->kit, &s, &policy, u, e);
+	}
 	if (r == 0)
 		*ret_name = TAKE_PTR(s.name);
 	sandbox_release(&s);
@@ -317,6 +376,7 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 {
 	const char *cpus = args_get(a, "cpus"), *memory = args_get(a, "memory");
 	const char *disk = args_get(a, "disk"), *accel = args_get(a, "accel");
+	const char *pull = args_get(a, "pull");
 	CLEAN_STRV struct strv resolve = {0}, shadows = {0};
 	uint64_t v;
 
@@ -328,6 +388,8 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 		return "disk";
 	if (accel != NULL && strcmp(accel, s->accel) != 0)
 		return "accel";
+	if (pull != NULL && strcmp(pull, "missing") != 0)
+		return "pull";
 	if (args_has(a, "allow-hooks") && !s->allow_hooks)
 		return "allow-hooks";
 	args_all(a, "resolve", &resolve);

@@ -166,7 +166,7 @@ ls_exec(struct cli *c, const struct args *a, struct err *e)
 	if (args_has(a, "json"))
 		print_json(rows, names.n);
 	else if (names.n == 0)
-		printf("No sandboxes found.\nLaunch one: paddock run shell\n");
+		printf("No sandboxes found.\nLaunch one: paddock run claude\n");
 	else
 		print_table(rows, names.n);
 	for (size_t i = 0; i < names.n; i++)

@@ -34,8 +34,8 @@ kill_and_lock(const struct cli *c, const char *name, struct err *e)
 }
 
 /* Nothing in it is to be kept, so the machine is ended, not shut down. */
-static int
-remove_one(const struct cli *c, const char *name, struct err *e)
+int
+remove_sandbox(const struct cli *c, const char *name, struct err *e)
 {
 	CLEAN_CLOSE int lock = kill_and_lock(c, name, e);
 	int r = lock < 0 ? lock : state_runtime_remove(&c->paths, name, e);
@@ -92,7 +92,7 @@ rm_exec(struct cli *c, const struct args *a, struct err *e)
 	if (r == 0 && !force && isatty(STDIN_FILENO) && !confirm(&names))
 		return 1;
 	for (size_t i = 0; i < names.n && r == 0; i++) {
-		r = remove_one(c, names.v[i], e);
+		r = remove_sandbox(c, names.v[i], e);
 		if (r == 0)
 			printf("%s\n", names.v[i]);
 	}

@@ -15,7 +15,7 @@
 /* Which sandbox is meant, and whether it has to be made first. */
 struct target {
 	char *name;
-	char *agent;
+	struct kit kit; /* of the word, then of the sandbox */
 	bool exists;
 };
 
@@ -23,7 +23,7 @@ static void
 target_release(struct target *t)
 {
 	free(t->name);
-	free(t->agent);
+	kit_release(&t->kit);
 }
 
 /* What was typed must be what the sandbox has: nothing is silently left aside. */
@@ -52,18 +52,41 @@ check_same(const struct sandbox *s, const struct args *a, const char *agent, str
 	return 0;
 }
 
+/* A kit that is another by now makes no other machine of one that is there. */
+static void
+note_change(const struct cli *c, const struct sandbox *s, const struct kit *wanted,
+	const struct kit *has)
+{
+	CLEAN_FREE char *a = NULL, *b = NULL, *note = NULL;
+
+	if (wanted->name == NULL || c->quiet)
+		return;
+	a = kit_print(wanted);
+	b = kit_print(has);
+	note = xasprintf("note: the kit '%s' has changed since sandbox '%s' was made, which keeps "
+			 "what it has: paddock rm %s, to have it made anew",
+		wanted->name, s->name, s->name);
+	if (strcmp(a, b) != 0)
+		ui_note(note);
+}
+
 static int
-use_existing(const struct cli *c, const struct args *a, const char *name, const char *agent,
-	struct target *t, struct err *e)
+use_existing(const struct cli *c, const struct args *a, const char *name, struct target *t,
+	struct err *e)
 {
 	struct sandbox s = {0};
+	struct kit kit = {0};
 	int r = sandbox_load(&c->paths, name, &s, e);
 
 	if (r == 0)
-		r = check_same(&s, a, agent, e);
+		r = check_same(&s, a, t->kit.name, e);
+	if (r == 0)
+		r = agent_of(c, &s, &kit, e);
 	if (r == 0) {
+		note_change(c, &s, &t->kit, &kit);
+		kit_release(&t->kit);
+		t->kit = kit;
 		t->name = xstrdup(name);
-		t->agent = xstrdup(s.agent);
 		t->exists = true;
 	}
 	sandbox_release(&s);
@@ -72,8 +95,8 @@ use_existing(const struct cli *c, const struct args *a, const char *name, const 
 
 /* The sandbox of this agent and first workspace, by whatever name. -ENOENT when there is none. */
 static int
-find_by_workspace(const struct cli *c, const struct args *a, const char *agent, const char *path,
-	struct target *t, struct err *e)
+find_by_workspace(const struct cli *c, const struct args *a, const char *path, struct target *t,
+	struct err *e)
 {
 	CLEAN_STRV struct strv names = {0};
 	int r = sandbox_names(&c->paths, &names, e);
@@ -84,47 +107,56 @@ find_by_workspace(const struct cli *c, const struct args *a, const char *agent, 
 
 		if (sandbox_load(&c->paths, names.v[i], &s, NULL) < 0)
 			continue;
-		found = strcmp(s.agent, agent) == 0 && s.nworkspaces > 0 &&
+		found = strcmp(s.agent, t->kit.name) == 0 && s.nworkspaces > 0 &&
 			workspace_is(&s.workspaces[0], path);
 		sandbox_release(&s);
 		if (found)
-			return use_existing(c, a, names.v[i], agent, t, e);
+			return use_existing(c, a, names.v[i], t, e);
 	}
 	return r < 0 ? r : -ENOENT;
 }
 
 static int
+no_agent(const char *word, struct err *e)
+{
+	char known[160];
+
+	agent_names(known, sizeof(known));
+	return usage_error(e,
+		"no agent and no sandbox is called '%s': agents are %s; see paddock kit ls, "
+		"paddock ls",
+		word, known);
+}
+
+static int
+by_sandbox_name(const struct cli *c, const struct args *a, const char *word, struct target *t,
+	struct err *e)
+{
+	int r = sandbox_name_check(word, NULL) == 0 ? use_existing(c, a, word, t, e) : -ENOENT;
+
+	return r == -ENOENT ? no_agent(word, e) : r;
+}
+
+static int
 pick_target(const struct cli *c, const struct args *a, struct target *t, struct err *e)
 {
-	const char *name = args_get(a, "name"), *word = a->nwords > 0 ? a->words[0] : NULL;
-	const char *path = a->nwords > 1 ? a->words[1] : ".";
-	struct err none;
+	const char *name = args_get(a, "name"), *path = a->nwords > 1 ? a->words[1] : ".";
+	const char *word = a->nwords > 0 ? a->words[0] : NULL;
 	int r;
 
+	/* A command alone needs no agent, only the machine. */
+	if (word == NULL && name == NULL && a->nrest > 0)
+		word = "shell";
 	if (word == NULL && name == NULL)
-		return usage_error(
-			e, "write: paddock run AGENT [WORKSPACE...] or paddock run SANDBOX");
-	if (name != NULL) {
-		r = use_existing(c, a, name, word, t, e);
-		if (r != -ENOENT || word == NULL)
-			return r;
-	} else if (agent_find(word) == NULL) {
-		char known[128];
-
-		agent_names(known, sizeof(known));
-		if (sandbox_name_check(word, &none) == 0 &&
-			(r = use_existing(c, a, word, NULL, t, e)) != -ENOENT)
-			return r;
-		return usage_error(e,
-			"no agent and no sandbox is called '%s': agents are %s; see paddock ls",
-			word, known);
-	} else {
-		r = find_by_workspace(c, a, word, path, t, e);
-		if (r != -ENOENT)
-			return r;
-	}
-	t->agent = xstrdup(word);
-	return 0;
+		return usage_error(e, "write: paddock run AGENT [WORKSPACE...], paddock run "
+				      "SANDBOX or paddock run -- COMMAND");
+	r = word != NULL ? agent_find(word, &t->kit, e) : 0;
+	if (r == -ENOENT && name == NULL)
+		return by_sandbox_name(c, a, word, t, e);
+	if (r < 0)
+		return r == -ENOENT ? no_agent(word, e) : r;
+	r = name != NULL ? use_existing(c, a, name, t, e) : find_by_workspace(c, a, path, t, e);
+	return r == -ENOENT && t->kit.name != NULL ? 0 : r;
 }
 
 static int
@@ -133,7 +165,7 @@ make_target(struct cli *c, const struct args *a, const struct strv *env, struct 
 {
 	static const char *const here[] = {"."};
 	bool named = a->nwords > 1;
-	struct make_request q = {.agent = t->agent,
+	struct make_request q = {.kit = &t->kit,
 		.name = args_get(a, "name"),
 		.paths = named ? &a->words[1] : here,
 		.npaths = named ? a->nwords - 1 : 1,
@@ -162,7 +194,6 @@ static int
 run_agent(struct cli *c, const struct args *a, const struct strv *env, const struct target *t,
 	struct err *e)
 {
-	const struct agent *agent = agent_find(t->agent);
 	bool tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 	struct session_open open = {.op = SESSION_OP_EXEC, .tty = tty, .stdin_open = true};
 	struct terminal_options o = {.tty = tty,
@@ -172,10 +203,7 @@ run_agent(struct cli *c, const struct args *a, const struct strv *env, const str
 		.quiet = c->quiet};
 	int r;
 
-	if (agent == NULL)
-		return err_set(e, EINVAL, "sandbox '%s' has an agent '%s' that this version lacks",
-			t->name, t->agent);
-	agent_command(agent, a->rest, a->nrest, &open.argv);
+	agent_command(&t->kit, a->rest, a->nrest, &open.argv);
 	env_from_shell(&open.env);
 	for (size_t i = 0; i < env->n; i++)
 		strv_add(&open.env, env->v[i]);
@@ -235,6 +263,8 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 		r = make_started(c, t.name, &u, e);
 	if (r == 0)
 		r = publish_more(c, a, &t, e);
+	if (r == 0)
+		r = agent_prepare(c, t.name, &t.kit, e);
 	if (r == 0 && args_has(a, "detached"))
 		printf("%s\n", t.name);
 	else if (r == 0)
@@ -251,12 +281,17 @@ static const struct option_def run_options[] = {
 
 const struct verb verb_run = {.name = "run",
 	.summary = "Run an agent in its own machine around your project",
-	.usage = "[OPTIONS] AGENT [WORKSPACE...] [-- ARGS...]  |  SANDBOX [-- ARGS...]",
+	.usage = "[OPTIONS] AGENT|KIT.yaml [WORKSPACE...] [-- ARGS...]  |  SANDBOX [-- ARGS...]  | "
+		 " -- COMMAND",
 	.details =
 		"Makes the sandbox when there is none for this agent and workspace (default: the\n"
 		"current folder), else enters it again. ARGS that begin with '-' are appended to "
 		"the\n"
-		"agent's own, others replace its command.",
+		"agent's own, others replace them. paddock kit ls lists agents; any program may be "
+		"one, by a "
+		"kit\nof your own (paddock-kit(5)), and a COMMAND needs none: it runs in the "
+		"sandbox of "
+		"the shell.",
 	.options = run_options,
 	.shared = make_options,
 	.exec = run_exec};

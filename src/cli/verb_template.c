@@ -59,7 +59,8 @@ template_ls(struct cli *c, bool json, struct err *e)
 	int r = image_list(c->paths.data, &l, e);
 
 	if (r == 0 && !json)
-		printf("%-24s  %-10s  %-16s  %s\n", "TEMPLATE", "SIZE", "CREATED", "SANDBOXES");
+		printf("%-32s  %-10s  %-16s  %-9s  %s\n", "TEMPLATE", "SIZE", "CREATED",
+			"SANDBOXES", "ON");
 	for (size_t i = 0; r == 0 && i < l.n; i++) {
 		CLEAN_STRV struct strv users = {0};
 		time_t t = (time_t)l.v[i].created;
@@ -72,12 +73,14 @@ template_ls(struct cli *c, bool json, struct err *e)
 			strftime(created, sizeof(created), "%Y-%m-%d %H:%M", &tm) == 0)
 			created[0] = '\0';
 		if (!json)
-			printf("%-24s  %-10s  %-16s  %zu\n", l.v[i].id, size, created, users.n);
+			printf("%-32s  %-10s  %-16s  %-9zu  %s\n", l.v[i].id, size, created,
+				users.n, l.v[i].base != NULL ? l.v[i].base : "-");
 		json_array_append_new(
-			all, json_pack("{s:s,s:s,s:I,s:I,s:s,s:i}", "id", l.v[i].id, "name",
-				     l.v[i].name, "used_bytes", (json_int_t)l.v[i].used_bytes,
-				     "created", (json_int_t)l.v[i].created, "kernel",
-				     l.v[i].kernel_version, "sandboxes", (int)users.n));
+			all, json_pack("{s:s,s:s,s:s?,s:I,s:I,s:s,s:i}", "id", l.v[i].id, "name",
+				     l.v[i].name, "base", l.v[i].base, "used_bytes",
+				     (json_int_t)l.v[i].used_bytes, "created",
+				     (json_int_t)l.v[i].created, "kernel", l.v[i].kernel_version,
+				     "sandboxes", (int)users.n));
 	}
 	if (r == 0 && json) {
 		json_dumpf(all, stdout, JSON_INDENT(2));
@@ -106,27 +109,24 @@ template_rm(struct cli *c, const struct args *a, struct err *e)
 static int
 template_build(struct cli *c, const struct args *a, struct err *e)
 {
-	CLEAN_FREE char *guest = supervisor_guest_binary(e);
-	const char *word = a->nwords > 1 ? a->words[1] : "shell";
-	const struct agent *agent = agent_find(word);
+	CLEAN_KIT struct kit kit = {0};
+	CLEAN_POLICY struct policy policy = {0};
+	bool force = args_has(a, "force");
 	struct image img = {0};
-	char known[128];
 	struct ui u;
-	int r;
+	int r = agent_find(a->nwords > 1 ? a->words[1] : "shell", &kit, e);
 
-	agent_names(known, sizeof(known));
-	if (guest == NULL)
-		return -ENOENT;
-	if (agent == NULL)
-		return usage_error(e, "no template for '%s': this version brings %s", word, known);
-	struct image_request q = {.data_dir = c->paths.data,
-		.name = agent->template,
-		.guest_bin = guest,
-		.uid = c->paths.uid == 0 ? 1000 : c->paths.uid,
-		.gid = c->paths.uid == 0 ? 1000 : c->paths.gid,
-		.rebuild = args_has(a, "force")};
+	if (r < 0)
+		return r == -ENOENT ? usage_error(e, "no agent is called '%s': see paddock kit ls",
+					      a->words[1])
+				    : r;
 	ui_init(&u, c);
-	r = image_ensure(&q, &u.progress, &img, e);
+	if (kit_has_layer(&kit))
+		r = make_policy(c, a, &kit, &policy, e);
+	if (r == 0 && kit_has_layer(&kit))
+		r = make_template(c, a, &kit, force, &policy, &u, &img, e);
+	else if (r == 0)
+		r = make_image(c, force, &u, &img, e);
 	ui_finish(&u);
 	if (r == 0)
 		printf("%s\n", img.id);
@@ -160,7 +160,7 @@ static const struct option_def template_options[] = {
 };
 
 const struct verb verb_template = {.name = "template",
-	.summary = "List, remove or build machine images",
-	.usage = "ls [--json] | rm TEMPLATE... | build [--force] [AGENT]",
+	.summary = "List, remove or build templates: machine images, and kits' layers on them",
+	.usage = "ls [--json] | rm TEMPLATE... | build [--force] [AGENT|KIT.yaml]",
 	.options = template_options,
 	.exec = template_exec};

@@ -26,6 +26,8 @@ image_release(struct image *i)
 {
 	free(i->id);
 	free(i->name);
+	free(i->base);
+	free(i->layer);
 	free(i->disk);
 	free(i->kernel);
 	free(i->initramfs);
@@ -47,9 +49,12 @@ image_list_release(struct image_list *l)
 static int
 from_template(const char *data_dir, struct template *t, struct image *ret, struct err *e)
 {
-	struct image i = {.disk = xasprintf("%s/templates/%s/disk.ext4", data_dir, t->id),
+	const char *base = t->base != NULL ? t->base : t->id;
+	struct image i = {.disk = xasprintf("%s/templates/%s/disk.ext4", data_dir, base),
 		.kernel = xasprintf("%s/kernels/%s/vmlinux", data_dir, t->kernel),
-		.ca_bundle = xasprintf("%s/templates/%s/ca-certificates.crt", data_dir, t->id),
+		.ca_bundle = xasprintf("%s/templates/%s/ca-certificates.crt", data_dir, base),
+		.layer = t->base != NULL ? xasprintf("%s/templates/%s/disk.qcow2", data_dir, t->id)
+					 : NULL,
 		.disk_bytes = t->disk_bytes,
 		.created = t->created};
 	struct stat st;
@@ -57,6 +62,8 @@ from_template(const char *data_dir, struct template *t, struct image *ret, struc
 
 	if (stat(i.disk, &st) < 0)
 		r = err_sys(e, errno, "image '%s': '%s'", t->id, i.disk);
+	else if (i.layer != NULL && stat(i.layer, &st) < 0)
+		r = err_sys(e, errno, "template '%s': '%s'", t->id, i.layer);
 	else if (access(i.kernel, R_OK) < 0)
 		r = err_sys(e, errno, "image '%s': '%s'", t->id, i.kernel);
 	if (r < 0) {
@@ -66,6 +73,7 @@ from_template(const char *data_dir, struct template *t, struct image *ret, struc
 	i.used_bytes = (uint64_t)st.st_blocks * 512;
 	i.id = TAKE_PTR(t->id);
 	i.name = TAKE_PTR(t->name);
+	i.base = TAKE_PTR(t->base);
 	i.kernel_version = TAKE_PTR(t->kernel_release);
 	*ret = i;
 	return 0;
@@ -117,8 +125,9 @@ find_built(const char *data_dir, const struct recipe *recipe)
 		struct image image = {0};
 
 		/* One that this paddock cannot read is not one that it would have made. */
-		if (store_load(data_dir, ids.v[i], &t, NULL) < 0 || strcmp(t.recipe, digest) != 0 ||
-			t.created <= newest || from_template(data_dir, &t, &image, NULL) < 0)
+		if (store_load(data_dir, ids.v[i], &t, NULL) < 0 || t.base != NULL ||
+			strcmp(t.recipe, digest) != 0 || t.created <= newest ||
+			from_template(data_dir, &t, &image, NULL) < 0)
 			continue;
 		newest = image.created;
 		free(found);
@@ -140,7 +149,7 @@ build_alone(const struct image_request *q, const struct recipe *recipe, const st
 {
 	CLEAN_CLOSE int lock = -1;
 
-	lock = store_lock(q->data_dir, BUILD_WAIT_MS, say_waiting, (void *)p, e);
+	lock = store_lock(q->data_dir, STORE_LOCK_IMAGES, BUILD_WAIT_MS, say_waiting, (void *)p, e);
 	if (lock < 0)
 		return lock;
 	/* Whom we waited for may have built it. */
@@ -204,6 +213,24 @@ image_list(const char *data_dir, struct image_list *ret, struct err *e)
 	return 0;
 }
 
+static int
+check_no_layer_on(const char *data_dir, const char *id, struct err *e)
+{
+	CLEAN_STRV struct strv ids = {0};
+	int r = store_ids(data_dir, &ids, e);
+
+	for (size_t i = 0; i < ids.n && r == 0; i++) {
+		CLEANUP(template_release) struct template t = {0};
+		int one = store_load(data_dir, ids.v[i], &t, NULL);
+
+		if (one == 0 && t.base != NULL && strcmp(t.base, id) == 0)
+			r = err_set(e, EBUSY,
+				"template '%s' is the base of template '%s': remove that first", id,
+				ids.v[i]);
+	}
+	return r;
+}
+
 int
 image_remove(const char *data_dir, const char *id, struct err *e)
 {
@@ -216,12 +243,15 @@ image_remove(const char *data_dir, const char *id, struct err *e)
 	if (!store_name_fits(id) || access(from, F_OK) < 0)
 		return err_set(
 			e, ENOENT, "no image is called '%.80s': see paddock template ls", id);
-	lock = store_lock(data_dir, REMOVE_WAIT_MS, NULL, NULL, e);
+	lock = store_lock(data_dir, STORE_LOCK_IMAGES, REMOVE_WAIT_MS, NULL, NULL, e);
 	if (lock < 0)
 		return lock;
 	/* A broken one may go, but not one that a newer paddock understands. */
 	r = store_load(data_dir, id, &t, e);
 	if (r == -EPROTO)
+		return r;
+	r = check_no_layer_on(data_dir, id, e);
+	if (r < 0)
 		return r;
 	/* First out of sight in one step, so that there is never half an image. */
 	if (rename(from, to) < 0)

@@ -31,6 +31,7 @@ template_release(struct template *t)
 {
 	free(t->id);
 	free(t->name);
+	free(t->base);
 	free(t->recipe);
 	free(t->kernel);
 	free(t->kernel_release);
@@ -55,10 +56,14 @@ template_encode(const struct template *t)
 {
 	CLEANUP(decref)
 	json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "version",
-		TEMPLATE_VERSION, "id", t->id, "name", t->name, "recipe", t->recipe, "kernel",
-		t->kernel, "kernel_release", t->kernel_release, "disk_bytes",
+		t->base != NULL ? TEMPLATE_VERSION : 1, "id", t->id, "name", t->name, "recipe",
+		t->recipe, "kernel", t->kernel, "kernel_release", t->kernel_release, "disk_bytes",
 		(json_int_t)t->disk_bytes, "created", (json_int_t)t->created);
-	char *text = json_dumps(j, JSON_INDENT(2));
+	char *text;
+
+	if (t->base != NULL)
+		json_object_set_new(j, "base", json_string(t->base));
+	text = json_dumps(j, JSON_INDENT(2));
 
 	if (text == NULL)
 		abort();
@@ -68,7 +73,7 @@ template_encode(const struct template *t)
 int
 template_decode(const char *text, struct template *ret, struct err *e)
 {
-	const char *id, *name, *recipe, *kernel, *release;
+	const char *id, *name, *recipe, *kernel, *release, *base = NULL;
 	json_int_t disk = 0, created = 0;
 	json_error_t why;
 	int version = 0;
@@ -81,14 +86,16 @@ template_decode(const char *text, struct template *ret, struct err *e)
 			"written by a newer paddock (version %d, this one knows %d): upgrade "
 			"paddock",
 			version, TEMPLATE_VERSION);
-	if (json_unpack_ex(j, &why, 0, "{s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "id", &id, "name",
-		    &name, "recipe", &recipe, "kernel", &kernel, "kernel_release", &release,
-		    "disk_bytes", &disk, "created", &created) < 0)
+	if (json_unpack_ex(j, &why, 0, "{s:s, s:s, s?s, s:s, s:s, s:s, s:I, s:I}", "id", &id,
+		    "name", &name, "base", &base, "recipe", &recipe, "kernel", &kernel,
+		    "kernel_release", &release, "disk_bytes", &disk, "created", &created) < 0)
 		return err_set(e, EBADMSG, "%s", why.text);
-	if (!store_name_fits(id) || !store_name_fits(kernel) || disk <= 0)
+	if (!store_name_fits(id) || !store_name_fits(kernel) || disk <= 0 ||
+		(base != NULL && !store_name_fits(base)))
 		return err_set(e, EBADMSG, "not a template's description");
 	*ret = (struct template){.id = xstrdup(id),
 		.name = xstrdup(name),
+		.base = base != NULL ? xstrdup(base) : NULL,
 		.recipe = xstrdup(recipe),
 		.kernel = xstrdup(kernel),
 		.kernel_release = xstrdup(release),
@@ -157,10 +164,10 @@ store_init(const char *data_dir, struct err *e)
 }
 
 int
-store_lock(const char *data_dir, uint64_t limit_ms, void (*waiting)(void *arg), void *arg,
-	struct err *e)
+store_lock(const char *data_dir, const char *file, uint64_t limit_ms, void (*waiting)(void *arg),
+	void *arg, struct err *e)
 {
-	CLEAN_FREE char *path = xasprintf("%s/templates/.lock", data_dir);
+	CLEAN_FREE char *path = xasprintf("%s/templates/%s", data_dir, file);
 	CLEAN_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	uint64_t deadline = deadline_in_ms(limit_ms);
 	bool told = false;

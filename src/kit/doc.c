@@ -22,7 +22,7 @@ struct reader {
 	size_t nodes;
 };
 
-static int
+static int __attribute__((format(printf, 4, 0)))
 complain(struct err *e, unsigned line, unsigned column, const char *fmt, va_list ap)
 {
 	char text[ERR_MSG_MAX];

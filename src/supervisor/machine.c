@@ -170,6 +170,8 @@ plan_qemu_tree(const struct sup *s, const struct vmm_host *host, struct jail_con
 	jail_confine_add(c, JAIL_BIND, s->image.kernel, VMM_PATH_KERNEL, true);
 	jail_confine_add(c, JAIL_BIND, s->image.initramfs, VMM_PATH_INITRAMFS, true);
 	jail_confine_add(c, JAIL_BIND, s->image.disk, VMM_PATH_BASE, true);
+	if (s->image.layer != NULL)
+		jail_confine_add(c, JAIL_BIND, s->image.layer, VMM_PATH_LAYER, true);
 	jail_confine_add(c, JAIL_BIND, disk, VMM_PATH_DISK, false);
 	c->syscalls = JAIL_SYSCALLS_QEMU;
 }
@@ -223,6 +225,7 @@ spawn_qemu(struct sup *s, struct cables *c, struct err *e)
 		.fs_fd = 5,
 		.console_fd = 6,
 		.qmp_fd = 7,
+		.layer = s->image.layer != NULL,
 		.debug = log_get_level() == LOG_DEBUG};
 	struct enter en = {.jail = &s->jail, .which = JAIL_ALL, .confine = &tree};
 	struct proc_spec spec = {

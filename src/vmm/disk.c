@@ -12,7 +12,7 @@
 
 /* An overlay smaller than its base would cut the file system off. */
 static int
-check_base(const char *base, uint64_t size, struct err *e)
+check_base(const char *base, enum vmm_format format, uint64_t size, struct err *e)
 {
 	struct stat st;
 
@@ -20,7 +20,7 @@ check_base(const char *base, uint64_t size, struct err *e)
 		return err_sys(e, errno, "disk: template '%s'", base);
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, EINVAL, "disk: template '%s' is not a file", base);
-	if ((uint64_t)st.st_size > size) {
+	if (format == VMM_RAW && (uint64_t)st.st_size > size) {
 		char has[16], wants[16];
 
 		str_from_size((uint64_t)st.st_size, has);
@@ -35,10 +35,11 @@ check_base(const char *base, uint64_t size, struct err *e)
  * has started once takes 0.6 MB with them, and 1.5 MB without.
  */
 int
-vmm_disk_create(const char *path, const char *base, uint64_t size, struct err *e)
+vmm_disk_create(
+	const char *path, const char *base, enum vmm_format format, uint64_t size, struct err *e)
 {
-	static const char *const options[] = {"create", "-q", "-f", "qcow2", "-F", "raw", "-o",
-		"extended_l2=on,cluster_size=64k", "-b"};
+	static const char *const options[] = {
+		"create", "-q", "-f", "qcow2", "-u", "-o", "extended_l2=on,cluster_size=64k"};
 	CLEAN_STRV struct strv argv = {0};
 	CLEAN_FREE char *tool = proc_find("qemu-img");
 	CLEAN_FREE char *bytes = xasprintf("%llu", (unsigned long long)size);
@@ -51,12 +52,15 @@ vmm_disk_create(const char *path, const char *base, uint64_t size, struct err *e
 		return err_set(e, ENOENT,
 			"qemu-img was not found in PATH (install it: sudo apt-get install "
 			"qemu-utils)");
-	r = check_base(base, size, e);
+	r = check_base(base, format, size, e);
 	if (r < 0)
 		return r;
 	strv_add(&argv, tool);
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
 		strv_add(&argv, options[i]);
+	strv_add(&argv, "-F");
+	strv_add(&argv, format == VMM_RAW ? "raw" : "qcow2");
+	strv_add(&argv, "-b");
 	strv_add(&argv, base);
 	strv_add(&argv, path);
 	strv_add(&argv, bytes);

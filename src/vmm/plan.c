@@ -160,7 +160,7 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 
 /* Formats and the chain are spelt out, so that nothing inside a disk can name another file. */
 static void
-add_disk(struct strv *a)
+add_disk(struct strv *a, bool layer)
 {
 	add(a, "-blockdev",
 		"{\"driver\":\"file\",\"node-name\":\"base-file\",\"filename\":\"" VMM_PATH_BASE
@@ -168,12 +168,21 @@ add_disk(struct strv *a)
 	add(a, "-blockdev",
 		"{\"driver\":\"raw\",\"node-name\":\"base\",\"file\":\"base-file\","
 		"\"read-only\":true}");
+	if (layer) {
+		add(a, "-blockdev",
+			"{\"driver\":\"file\",\"node-name\":\"layer-file\",\"filename\":"
+			"\"" VMM_PATH_LAYER "\",\"read-only\":true}");
+		add(a, "-blockdev",
+			"{\"driver\":\"qcow2\",\"node-name\":\"layer\",\"file\":\"layer-file\","
+			"\"backing\":\"base\",\"read-only\":true}");
+	}
 	add(a, "-blockdev",
 		"{\"driver\":\"file\",\"node-name\":\"disk-file\",\"filename\":\"" VMM_PATH_DISK
 		"\",\"discard\":\"unmap\"}");
-	add(a, "-blockdev",
+	addf(a, "-blockdev",
 		"{\"driver\":\"qcow2\",\"node-name\":\"disk\",\"file\":\"disk-file\","
-		"\"backing\":\"base\",\"discard\":\"unmap\",\"detect-zeroes\":\"unmap\"}");
+		"\"backing\":\"%s\",\"discard\":\"unmap\",\"detect-zeroes\":\"unmap\"}",
+		layer ? "layer" : "base");
 	add(a, "-device", "virtio-blk-device,drive=disk");
 }
 
@@ -205,7 +214,7 @@ vmm_plan(const struct vmm_machine *m, const char *qemu, struct strv *ret_argv, s
 		return r;
 	strv_add(&a, qemu);
 	add_machine(&a, m);
-	add_disk(&a);
+	add_disk(&a, m->layer);
 	add_cables(&a, m);
 	*ret_argv = a;
 	return 0;

@@ -76,10 +76,15 @@ verbs() {
 		run --memory|option '--memory' needs a value: --memory SIZE
 		run -m|option '-m' needs a value: -m SIZE
 		run|write: paddock run AGENT [WORKSPACE...] or paddock run SANDBOX
-		run nobody|no agent and no sandbox is called 'nobody': agents are shell; see paddock ls
+		run nobody|no agent and no sandbox is called 'nobody': agents are shell, claude, codex
 		create|write: paddock create
 		create shell|write: paddock create
-		create nobody .|unknown agent 'nobody': this version brings shell
+		create nobody .|no agent is called 'nobody': there are shell, claude
+		create --pull never shell .|--pull 'never': write always or missing
+		create ./no-kit.yaml .|there is no kit at './no-kit.yaml'
+		kit frobnicate|unknown command 'kit frobnicate': see paddock kit --help
+		kit check|write: paddock kit check
+		kit inspect|write: paddock kit inspect
 		exec|write: paddock exec
 		exec box|write: paddock exec
 		attach|write: paddock attach

@@ -542,7 +542,7 @@ main(int argc, char **argv)
 	parse(&v.a, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	if (access(v.a.disk, F_OK) < 0 &&
-		vmm_disk_create(v.a.disk, v.a.base, v.a.disk_gib << 30, &e) < 0)
+		vmm_disk_create(v.a.disk, v.a.base, VMM_RAW, v.a.disk_gib << 30, &e) < 0)
 		die("disk", &e);
 	start_vm(&v);
 	while (!v.up && !v.down && !v.bare_seen && pump(&v, -1))

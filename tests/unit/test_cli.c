@@ -223,20 +223,50 @@ test_shadows(void **state)
 static void
 test_agent_words(void **state)
 {
-	const struct agent *a = agent_find("shell");
+	CLEAN_KIT struct kit shell = {0}, other = {0};
 	char *dash[] = {(char *)"-c", (char *)"true", NULL}, *word[] = {(char *)"htop", NULL};
-	CLEAN_STRV struct strv none = {0}, appended = {0}, replaced = {0};
+	CLEAN_STRV struct strv none = {0}, appended = {0}, replaced = {0}, args = {0};
+	static const char text[] = "{name: k, command: [prog, sub], args: [--yes]}";
 
 	(void)state;
-	assert_null(agent_find("nobody"));
-	agent_command(a, NULL, 0, &none);
+	assert_int_equal(agent_find("nobody", &shell, NULL), -ENOENT);
+	assert_int_equal(agent_find("./nobody.yaml", &shell, NULL), -EINVAL);
+	assert_int_equal(agent_find("shell", &shell, NULL), 0);
+	agent_command(&shell, NULL, 0, &none);
 	assert_int_equal(none.n, 2);
-	agent_command(a, dash, 2, &appended);
+	agent_command(&shell, dash, 2, &appended);
 	assert_int_equal(appended.n, 4);
 	assert_string_equal(appended.v[2], "-c");
-	agent_command(a, word, 1, &replaced);
+	agent_command(&shell, word, 1, &replaced);
 	assert_int_equal(replaced.n, 1);
 	assert_string_equal(replaced.v[0], "htop");
+	/* A command stays: only its arguments are replaced. */
+	assert_int_equal(kit_parse(text, strlen(text), &other, NULL), 0);
+	agent_command(&other, word, 1, &args);
+	assert_int_equal(args.n, 3);
+	assert_string_equal(args.v[1], "sub");
+	assert_string_equal(args.v[2], "htop");
+}
+
+/* What a kit wants to reach is added, but never where the owner denies it. */
+static void
+test_kit_rules(void **state)
+{
+	static const char text[] = "{name: k, command: [x], network: {allow: ['api.x.test:443', "
+				   "'*.y.test', ok.test], deny: [bad.test]}}";
+	static const char own[] = "locked\ndeny *.x.test\ndeny *.y.test:443\n";
+	CLEAN_KIT struct kit k = {0};
+	CLEAN_POLICY struct policy p = {0};
+	CLEAN_BUF struct buf out = BUF_INIT;
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(kit_parse(text, strlen(text), &k, NULL), 0);
+	if (policy_decode(own, strlen(own), &p, &e) != 0 || agent_rules(&k, &p, &e) != 0)
+		fail_msg("%s", e.msg);
+	policy_encode(&p, &out);
+	assert_string_equal(buf_str(&out),
+		"locked\ndeny *.x.test\ndeny *.y.test:443\nallow ok.test\ndeny bad.test\n");
 }
 
 static void
@@ -363,6 +393,7 @@ main(void)
 		cmocka_unit_test(test_workspaces),
 		cmocka_unit_test(test_shadows),
 		cmocka_unit_test(test_agent_words),
+		cmocka_unit_test(test_kit_rules),
 		cmocka_unit_test(test_detach_keys),
 		cmocka_unit_test(test_international_names),
 		cmocka_unit_test(test_policy_options),

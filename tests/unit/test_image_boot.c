@@ -388,7 +388,7 @@ descriptions_that_do_not_fit(void **state)
 	struct err e = {0};
 
 	(void)state;
-	assert_int_equal(template_decode("{\"version\": 2}", &back, &e), -EPROTO);
+	assert_int_equal(template_decode("{\"version\": 3}", &back, &e), -EPROTO);
 	assert_non_null(strstr(e.msg, "newer paddock"));
 	t.kernel = (char *)"../../../etc";
 	text = template_encode(&t);
@@ -424,6 +424,50 @@ images_are_listed_and_opened(void **state)
 	assert_int_equal(image_open(folder, "shell-c", guest, &i, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "template build"));
 	assert_int_equal(image_open(folder, "../x", guest, &i, &e), -ENOENT);
+}
+
+/* A layer takes over a disk, stands on its image, and keeps it from being removed. */
+static void
+layers_stand_on_images(void **state)
+{
+	struct image_layer l = {
+		.data_dir = folder, .kit = "k", .digest = "0123", .base = "shell-a"};
+	CLEAN_FREE char *guest = xasprintf("%s/guest", folder), *id = NULL, *again = NULL;
+	CLEAN_FREE char *disk = xasprintf("%s/made", folder), *found = NULL;
+	CLEANUP(image_list_release) struct image_list list = {0};
+	CLEANUP(image_release) struct image i = {0};
+	struct err e = {0};
+
+	(void)state;
+	put("guest", "g", 1);
+	put_template("shell-a", 1);
+	put("made", "layer", 5);
+	make_folder("templates/.layer-abcdef");
+	assert_null(image_layer_find(&l));
+	if (image_layer_add(&l, disk, &id, &e) != 0)
+		fail_msg("%s", e.msg);
+	assert_false(exists("made"));
+	assert_false(exists("templates/.layer-abcdef"));
+	found = image_layer_find(&l);
+	assert_string_equal(found, id);
+	l.digest = "0124";
+	assert_null(image_layer_find(&l));
+	l.digest = "0123";
+	l.base = "shell-b";
+	assert_null(image_layer_find(&l));
+	assert_int_equal(image_layer_add(&l, disk, &again, &e), -ENOENT); /* no such base */
+	assert_int_equal(image_open(folder, id, guest, &i, &e), 0);
+	assert_non_null(strstr(i.disk, "/shell-a/disk.ext4"));
+	assert_non_null(strstr(i.layer, "/disk.qcow2"));
+	assert_string_equal(i.base, "shell-a");
+	assert_string_equal(i.name, "k");
+	assert_int_equal(image_list(folder, &list, &e), 0);
+	assert_int_equal(list.n, 2);
+	assert_int_equal(image_remove(folder, "shell-a", &e), -EBUSY);
+	assert_non_null(strstr(e.msg, id));
+	assert_int_equal(image_remove(folder, id, &e), 0);
+	assert_true(exists("templates/shell-a/disk.ext4"));
+	assert_int_equal(image_remove(folder, "shell-a", &e), 0);
 }
 
 static void
@@ -480,12 +524,13 @@ one_builder_at_a_time(void **state)
 
 	(void)state;
 	assert_int_equal(store_init(folder, &e), 0);
-	lock = store_lock(folder, 1000, NULL, NULL, &e);
+	lock = store_lock(folder, STORE_LOCK_IMAGES, 1000, NULL, NULL, &e);
 	assert_true(lock >= 0);
-	assert_int_equal(store_lock(folder, 250, count_wait, &waits, &e), -ETIMEDOUT);
+	assert_int_equal(
+		store_lock(folder, STORE_LOCK_IMAGES, 250, count_wait, &waits, &e), -ETIMEDOUT);
 	assert_int_equal(waits, 1);
 	close(lock);
-	second = store_lock(folder, 0, count_wait, &waits, &e);
+	second = store_lock(folder, STORE_LOCK_IMAGES, 0, count_wait, &waits, &e);
 	assert_true(second >= 0);
 	assert_int_equal(waits, 1);
 	close(second);
@@ -530,6 +575,7 @@ main(void)
 		cmocka_unit_test(descriptions_come_back),
 		cmocka_unit_test(descriptions_that_do_not_fit),
 		TEST(images_are_listed_and_opened),
+		TEST(layers_stand_on_images),
 		TEST(newer_images_are_refused_and_kept),
 		TEST(removal_takes_the_last_kernel),
 		TEST(one_builder_at_a_time),

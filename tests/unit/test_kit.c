@@ -335,6 +335,7 @@ extends(void **state)
 	assert_int_equal(k.rules.n, 2);
 	assert_int_equal(k.ncredentials, 1);
 	assert_string_equal(k.credentials[0].hosts.v[0], "c.test");
+	assert_non_null(parent);
 	/* A path, relative to the kit; another command does not get the arguments of the first. */
 	assert_int_equal(kit_load(NULL, other, &o, NULL, &e), -EINVAL); /* parent is one's own */
 	assert_non_null(strstr(e.msg, "'parent', which there is not"));
@@ -366,6 +367,7 @@ loads_that_fail(void **state)
 	assert_int_equal(kit_load(*state, empty, &k, NULL, &e), -EINVAL);
 	assert_non_null(strstr(e.msg, "nothing to run"));
 	assert_int_equal(kit_load(*state, "renamed", &k, NULL, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, renamed));
 	assert_non_null(strstr(e.msg, "a kit called 'k'"));
 	assert_int_equal(mkfifo(fifo, 0600), 0);
 	assert_int_equal(kit_load(*state, fifo, &k, NULL, &e), -EINVAL);
@@ -385,6 +387,7 @@ own_before_built_in(void **state)
 
 	if (kit_load(*state, "claude", &k, NULL, &e) != 0)
 		fail_msg("%s", e.msg);
+	assert_non_null(own);
 	assert_string_equal(strv_getenv(&k.env, "MINE"), "yes");
 	assert_string_equal(k.command.v[0], "claude");
 	assert_int_equal(kit_load(NULL, "claude", &bare, NULL, &e), 0);

@@ -49,16 +49,26 @@ good_machine(void)
 	"console=ttyS0 panic=-1 reboot=t 8250.nr_uarts=1 apparmor=0 audit=0 cgroup_no_v1=all "     \
 	"rcupdate.rcu_expedited=1 random.trust_cpu=on "
 
-#define TAIL                                                                                       \
+#define BASE                                                                                       \
 	"-global\nvirtio-mmio.force-legacy=false\n"                                                \
 	"-blockdev\n{\"driver\":\"file\",\"node-name\":\"base-file\",\"filename\":\"/vm/base\","   \
 	"\"read-only\":true}\n"                                                                    \
 	"-blockdev\n{\"driver\":\"raw\",\"node-name\":\"base\",\"file\":\"base-file\","            \
+	"\"read-only\":true}\n"
+
+#define LAYER                                                                                      \
+	"-blockdev\n{\"driver\":\"file\",\"node-name\":\"layer-file\",\"filename\":\"/vm/layer\"," \
 	"\"read-only\":true}\n"                                                                    \
+	"-blockdev\n{\"driver\":\"qcow2\",\"node-name\":\"layer\",\"file\":\"layer-file\","        \
+	"\"backing\":\"base\",\"read-only\":true}\n"
+
+#define DISK(on)                                                                                   \
 	"-blockdev\n{\"driver\":\"file\",\"node-name\":\"disk-file\",\"filename\":\"/vm/disk\","   \
 	"\"discard\":\"unmap\"}\n"                                                                 \
 	"-blockdev\n{\"driver\":\"qcow2\",\"node-name\":\"disk\",\"file\":\"disk-file\","          \
-	"\"backing\":\"base\",\"discard\":\"unmap\",\"detect-zeroes\":\"unmap\"}\n"                \
+	"\"backing\":\"" on "\",\"discard\":\"unmap\",\"detect-zeroes\":\"unmap\"}\n"
+
+#define CABLES                                                                                     \
 	"-device\nvirtio-blk-device,drive=disk\n"                                                  \
 	"-netdev\ntap,id=net,fd=3\n"                                                               \
 	"-device\nvirtio-net-device,netdev=net,mac=52:54:00:12:34:56\n"                            \
@@ -70,6 +80,8 @@ good_machine(void)
 	"-object\nrng-builtin,id=rng\n-device\nvirtio-rng-device,rng=rng\n"                        \
 	"-chardev\nsocket,id=console,fd=6\n-serial\nchardev:console\n"                             \
 	"-chardev\nsocket,id=qmp,fd=7\n-mon\nchardev=qmp,mode=control\n"
+
+#define TAIL BASE DISK("base") CABLES
 
 static void
 assert_plan(const struct vmm_machine *m, const char *golden)
@@ -111,6 +123,23 @@ plan_tcg_single(void **state)
 	assert_int_equal(vmm_plan(&m, "qemu", &argv, &e), 0);
 	for (size_t i = 0; i < argv.n; i++)
 		assert_null(strstr(argv.v[i], "maxcpus"));
+}
+
+/* A kit's layer lies between the two, and nothing but the disk can be written. */
+static void
+plan_layer(void **state)
+{
+	struct vmm_machine m = good_machine();
+	CLEAN_STRV struct strv argv = {0};
+	CLEAN_BUF struct buf text = BUF_INIT;
+	struct err e = {0};
+
+	(void)state;
+	m.layer = true;
+	assert_int_equal(vmm_plan(&m, "qemu", &argv, &e), 0);
+	for (size_t i = 0; i < argv.n; i++)
+		buf_printf(&text, "%s\n", argv.v[i]);
+	assert_non_null(strstr(buf_str(&text), BASE LAYER DISK("layer") CABLES));
 }
 
 static void
@@ -329,7 +358,7 @@ disk_overlay(void **state)
 	put_file(base, "");
 	assert_int_equal(truncate(base, 64 << 20), 0);
 
-	if (vmm_disk_create(disk, base, 128 << 20, &e) < 0)
+	if (vmm_disk_create(disk, base, VMM_RAW, 128 << 20, &e) < 0)
 		fail_msg("%s", e.msg);
 	assert_int_equal(stat(disk, &st), 0);
 	assert_true(st.st_size < 1 << 20);
@@ -343,13 +372,24 @@ disk_overlay(void **state)
 	assert_non_null(strstr(buf_str(&info), "\"extended-l2\": true"));
 	assert_non_null(strstr(buf_str(&info), "\"backing-filename-format\": \"raw\""));
 
+	/* A base that a guest has had in its hands is recorded, but not opened: any bytes will do.
+	 */
+	unlink(disk);
+	buf_clear(&info);
+	put_file(base, "not a qcow2 header");
+	assert_int_equal(vmm_disk_create(disk, base, VMM_QCOW2, 128 << 20, &e), 0);
+	CLEAN_BUF struct buf header = BUF_INIT;
+
+	assert_int_equal(io_read_file(AT_FDCWD, disk, 1 << 20, &header, &e), 0);
+	assert_non_null(memmem(header.data, header.len, "a base:with,odd", 15));
+	assert_int_equal(truncate(base, 64 << 20), 0);
 	/* Too small, no base, no folder: one sentence each, and nothing is left. */
 	unlink(disk);
-	assert_int_equal(vmm_disk_create(disk, base, 32 << 20, &e), -ERANGE);
+	assert_int_equal(vmm_disk_create(disk, base, VMM_RAW, 32 << 20, &e), -ERANGE);
 	assert_non_null(strstr(e.msg, "less than the template's"));
-	assert_int_equal(vmm_disk_create(disk, missing, 128 << 20, &e), -ENOENT);
+	assert_int_equal(vmm_disk_create(disk, missing, VMM_RAW, 128 << 20, &e), -ENOENT);
 	assert_int_equal(stat(disk, &st), -1);
-	assert_true(vmm_disk_create("/nonexistent/d", base, 128 << 20, &e) < 0);
+	assert_true(vmm_disk_create("/nonexistent/d", base, VMM_RAW, 128 << 20, &e) < 0);
 	assert_non_null(strstr(e.msg, "No such file"));
 	io_remove_tree(AT_FDCWD, dir, &e);
 }
@@ -407,6 +447,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plan_tcg),
 		cmocka_unit_test(plan_tcg_single),
+		cmocka_unit_test(plan_layer),
 		cmocka_unit_test(plan_kvm),
 		cmocka_unit_test(plan_bad_input),
 		cmocka_unit_test(accel_table),

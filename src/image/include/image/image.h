@@ -5,6 +5,8 @@
  * Recipe -> plan (command lines and hook scripts as data, which a test prints) -> execution.
  * Kept below the data folder, re-made only when the recipe changes:
  *   templates/NAME-DIGEST/{disk.ext4,template.json,ca-certificates.crt}
+ * A kit's layer is a disk on such a one, made by whoever ran its install steps in a sandbox:
+ *   templates/KIT-DIGEST/{disk.qcow2,template.json}
  *   kernels/VERSION/{vmlinux,initramfs-DIGEST,modules/...}
  */
 #include <stdbool.h>
@@ -17,7 +19,9 @@
 struct image {
 	char *id;        /* "shell-0f3a9c1d22ab": the folder's name */
 	char *name;      /* "shell" */
-	char *disk;      /* absolute paths */
+	char *base;      /* a layer: the id of the image that it stands on; else NULL */
+	char *disk;      /* absolute paths; of the base where this is a layer */
+	char *layer;     /* its own disk (qcow2), or NULL */
 	char *kernel;    /* uncompressed vmlinux */
 	char *initramfs; /* made for this very paddock-guest */
 	char *ca_bundle; /* the certificates that the image itself trusts */
@@ -44,6 +48,22 @@ int image_ensure(
  * when paddock-guest changed. -ENOENT with a next step when it is gone. */
 int image_open(const char *data_dir, const char *id, const char *guest_bin, struct image *ret,
 	struct err *e);
+
+struct image_layer {
+	const char *data_dir;
+	const char *kit;    /* its name */
+	const char *digest; /* of what is in the layer, the base's id included */
+	const char *base;   /* id */
+};
+/* The newest layer of this digest. Caller frees; NULL when there is none. */
+char *image_layer_find(const struct image_layer *l);
+/* Held by whoever builds a layer; waits, having told so. A descriptor. */
+int image_layers_lock(const char *data_dir, const struct progress *p, struct err *e);
+/*
+ * With that lock held: takes the disk, an overlay on the base's that nobody uses, as a new layer's
+ * in one step. Caller frees *ret_id.
+ */
+int image_layer_add(const struct image_layer *l, const char *disk, char **ret_id, struct err *e);
 
 struct image_list {
 	struct image *v;

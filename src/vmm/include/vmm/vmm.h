@@ -16,8 +16,9 @@ enum vmm_accel { VMM_ACCEL_AUTO, VMM_ACCEL_KVM, VMM_ACCEL_TCG };
 /* Fixed places in QEMU's tree. */
 #define VMM_PATH_KERNEL    "/vm/kernel"
 #define VMM_PATH_INITRAMFS "/vm/initramfs"
-#define VMM_PATH_BASE      "/vm/base" /* the template's disk: raw, read-only */
-#define VMM_PATH_DISK      "/vm/disk" /* the overlay: qcow2 */
+#define VMM_PATH_BASE      "/vm/base"  /* the template's disk: raw, read-only */
+#define VMM_PATH_LAYER     "/vm/layer" /* a kit's: qcow2 on the base, read-only */
+#define VMM_PATH_DISK      "/vm/disk"  /* the overlay: qcow2 on the layer or the base */
 
 /* Found by QEMU in its own data folder. */
 #define VMM_FIRMWARE "qboot.rom"
@@ -35,6 +36,7 @@ struct vmm_machine {
 	const char *mac;
 	/* Descriptors as QEMU will have them. */
 	int tap_fd, link_fd, fs_fd, console_fd, qmp_fd;
+	bool layer; /* there is one between base and disk */
 	bool debug; /* a talkative kernel */
 };
 
@@ -68,8 +70,14 @@ struct vmm_host {
 int vmm_host_find(struct vmm_host *ret, struct err *e);
 void vmm_host_release(struct vmm_host *h);
 
-/* Makes a qcow2 overlay on a raw base (whose path is recorded); size in bytes. */
-int vmm_disk_create(const char *path, const char *base, uint64_t size, struct err *e);
+enum vmm_format { VMM_RAW, VMM_QCOW2 };
+/*
+ * Makes a qcow2 overlay on a disk (whose path and format are recorded); size in bytes. A qcow2 base
+ * is not opened: a guest may have had it in its hands, and this runs outside of any jail. The
+ * caller knows that the size is not below the base's.
+ */
+int vmm_disk_create(
+	const char *path, const char *base, enum vmm_format format, uint64_t size, struct err *e);
 
 /*
  * QMP (QEMU's docs/interop/qmp-spec): a client on a connected socket. Synchronous, each call with a
