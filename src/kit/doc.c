@@ -82,7 +82,7 @@ next(struct reader *rd, struct err *e)
 	return yaml_parser_parse(&rd->parser, &rd->event) ? 0 : parser_error(&rd->parser, e);
 }
 
-void
+void /* NOLINTNEXTLINE(misc-no-recursion): a tree is at most DOC_DEPTH_MAX deep */
 node_release(struct node *n)
 {
 	for (size_t i = 0; i < n->nkids; i++)
@@ -123,7 +123,7 @@ add_kid(struct node *n)
 	return &n->kids[n->nkids++];
 }
 
-static int
+static int /* NOLINTNEXTLINE(misc-no-recursion): read_node has a limit */
 read_list(struct reader *rd, unsigned depth, struct node *n, struct err *e)
 {
 	int r = next(rd, e);
@@ -152,7 +152,7 @@ read_key(struct reader *rd, const struct node *map, struct node *kid, struct err
 	return next(rd, e);
 }
 
-static int
+static int /* NOLINTNEXTLINE(misc-no-recursion): read_node has a limit */
 read_map(struct reader *rd, unsigned depth, struct node *n, struct err *e)
 {
 	int r = next(rd, e);
@@ -168,7 +168,7 @@ read_map(struct reader *rd, unsigned depth, struct node *n, struct err *e)
 }
 
 /* From its first event to the one behind its last. */
-static int
+static int /* NOLINTNEXTLINE(misc-no-recursion): depth has a limit */
 read_node(struct reader *rd, unsigned depth, struct node *ret, struct err *e)
 {
 	const yaml_event_t *ev = &rd->event;

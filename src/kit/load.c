@@ -54,9 +54,6 @@ load_file(const char *path, struct kit *ret, struct err *e)
 	return r < 0 ? r : parse_named(buf_str(&text), text.len, path, ret, e);
 }
 
-static int load(const char *config_dir, const char *word, const char *folder, unsigned depth,
-	struct kit *ret, char **ret_from, struct err *e);
-
 /* The kit alone, and where it is: NULL for a built-in one. */
 static int
 find(const char *config_dir, const char *word, const char *folder, struct kit *ret, char **ret_path,
@@ -90,50 +87,60 @@ find(const char *config_dir, const char *word, const char *folder, struct kit *r
 	return parse_named(text, strlen(text), word, ret, e);
 }
 
-/* One's own kit "claude" may extend the built-in "claude". */
+/*
+ * What k extends, once. path: of the file that says so, which becomes that of the one found (NULL:
+ * built-in). One's own kit "claude" may extend the built-in "claude".
+ */
 static int
-resolve(const char *config_dir, const char *path, unsigned depth, struct kit *k, struct err *e)
+resolve_one(const char *config_dir, struct kit *k, char **path, char **name, struct err *e)
 {
-	CLEAN_FREE char *folder = NULL;
+	CLEAN_FREE char *word = TAKE_PTR(k->extends), *folder = NULL, *found = NULL;
 	CLEAN_KIT struct kit parent = {0};
-	bool own_name = path != NULL && strcmp(k->extends, k->name) == 0;
 	int r;
 
-	if (path != NULL) {
-		const char *slash = strrchr(path, '/');
+	if (*path != NULL) {
+		const char *slash = strrchr(*path, '/');
 
-		folder = slash != NULL ? xstrndup(path, (size_t)(slash - path) + (slash == path))
+		folder = slash != NULL ? xstrndup(*path, (size_t)(slash - *path) + (slash == *path))
 				       : xstrdup(".");
 	}
-	if (depth >= EXTENDS_MAX)
-		return err_set(e, ELOOP,
-			"kit '%s' extends more than %d others, or itself in a circle", k->name,
-			EXTENDS_MAX);
-	r = load(own_name ? NULL : config_dir, k->extends, folder, depth + 1, &parent, NULL, e);
+	r = find(strcmp(word, *name) == 0 ? NULL : config_dir, word, folder, &parent, &found, e);
+	/* Not ENOENT: the kit itself was found. */
+	if (r == -ENOENT)
+		return err_set(
+			e, EINVAL, "kit '%s' extends '%.80s', which there is not", k->name, word);
 	if (r < 0)
-		/* Not ENOENT: the kit itself was found. */
-		return r == -ENOENT
-			       ? err_set(e, EINVAL, "kit '%s' extends '%.80s', which there is not",
-					 k->name, k->extends)
-			       : r;
+		return r;
 	kit_extend(k, &parent);
+	k->extends = TAKE_PTR(parent.extends);
+	free(*path);
+	*path = TAKE_PTR(found);
+	free(*name);
+	*name = TAKE_PTR(parent.name);
 	return 0;
 }
 
 static int
-load(const char *config_dir, const char *word, const char *folder, unsigned depth, struct kit *ret,
-	char **ret_from, struct err *e)
+load(const char *config_dir, const char *word, struct kit *ret, char **ret_from, struct err *e)
 {
-	CLEAN_FREE char *path = NULL;
+	CLEAN_FREE char *path = NULL, *from = NULL, *name = NULL;
 	CLEAN_KIT struct kit k = {0};
-	int r = find(config_dir, word, folder, &k, &path, e);
+	int r = find(config_dir, word, NULL, &k, &path, e);
 
-	if (r == 0 && k.extends != NULL)
-		r = resolve(config_dir, path, depth, &k, e);
+	if (r == 0)
+		name = xstrdup(k.name);
+	if (r == 0 && path != NULL)
+		from = xstrdup(path);
+	for (unsigned depth = 0; r == 0 && k.extends != NULL; depth++) {
+		if (depth == EXTENDS_MAX)
+			return err_set(e, ELOOP,
+				"kit '%s' extends more than %d others, or itself in a circle",
+				k.name, EXTENDS_MAX);
+		r = resolve_one(config_dir, &k, &path, &name, e);
+	}
 	if (r < 0)
 		return r;
-	if (ret_from != NULL)
-		*ret_from = TAKE_PTR(path);
+	*ret_from = TAKE_PTR(from);
 	*ret = k;
 	k = (struct kit){0};
 	return 0;
@@ -156,7 +163,7 @@ kit_load(const char *config_dir, const char *word, struct kit *ret, char **ret_f
 {
 	CLEAN_FREE char *path = NULL;
 	CLEAN_KIT struct kit k = {0};
-	int r = load(config_dir, word, NULL, 0, &k, &path, e);
+	int r = load(config_dir, word, &k, &path, e);
 
 	if (r == 0)
 		r = check_own_name(config_dir, word, path, &k, e);

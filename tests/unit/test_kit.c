@@ -382,7 +382,9 @@ own_before_built_in(void **state)
 {
 	CLEAN_FREE char *own = write_kit(
 		*state, "claude.yaml", "name: claude\nextends: claude\nenv: {MINE: yes}\n");
-	CLEAN_KIT struct kit k = {0}, bare = {0};
+	CLEAN_FREE char *second =
+		write_kit(*state, "mine.yaml", "name: mine\nextends: claude\nenv: {MORE: yes}\n");
+	CLEAN_KIT struct kit k = {0}, bare = {0}, both = {0};
 	struct err e = {0};
 
 	if (kit_load(*state, "claude", &k, NULL, &e) != 0)
@@ -390,6 +392,11 @@ own_before_built_in(void **state)
 	assert_non_null(own);
 	assert_string_equal(strv_getenv(&k.env, "MINE"), "yes");
 	assert_string_equal(k.command.v[0], "claude");
+	assert_non_null(second);
+	assert_int_equal(kit_load(*state, "mine", &both, NULL, &e), 0);
+	assert_string_equal(strv_getenv(&both.env, "MINE"), "yes");
+	assert_string_equal(strv_getenv(&both.env, "MORE"), "yes");
+	assert_string_equal(both.command.v[0], "claude");
 	assert_int_equal(kit_load(NULL, "claude", &bare, NULL, &e), 0);
 	assert_null(strv_getenv(&bare.env, "MINE"));
 }
