@@ -115,14 +115,15 @@ mdoc_verb(const struct verb *v)
 
 /* The COMMANDS section of paddock(1). */
 static void
-mdoc_commands(const struct verb *const *table)
+mdoc_commands(void)
 {
-	for (; *table != NULL; table++) {
-		if ((*table)->hidden)
+	for (size_t i = 0; verbs[i] != NULL; i++) {
+		if (verbs[i]->hidden)
 			continue;
-		mdoc_verb(*table);
-		if ((*table)->subs != NULL)
-			mdoc_commands((*table)->subs);
+		mdoc_verb(verbs[i]);
+		for (const struct verb *const *sub = verbs[i]->subs; sub != NULL && *sub != NULL;
+			sub++)
+			mdoc_verb(*sub);
 	}
 }
 
@@ -133,7 +134,7 @@ help_exec(struct cli *c, const struct args *a, struct err *e)
 
 	(void)c;
 	if (args_has(a, "mdoc")) {
-		mdoc_commands(verbs);
+		mdoc_commands();
 		return 0;
 	}
 	if (a->nwords == 0) {
@@ -200,16 +201,12 @@ completion_names(const struct verb *const *table)
 }
 
 static void
-completion_options(const struct verb *const *table)
+completion_options(const struct verb *v)
 {
-	for (; *table != NULL; table++) {
-		printf("\t'%s') COMPREPLY=($(compgen -W \"--help", (*table)->name);
-		completion_words((*table)->options);
-		completion_words((*table)->shared);
-		printf("\" -- \"$cur\"));;\n");
-		if ((*table)->subs != NULL)
-			completion_options((*table)->subs);
-	}
+	printf("\t'%s') COMPREPLY=($(compgen -W \"--help", v->name);
+	completion_words(v->options);
+	completion_words(v->shared);
+	printf("\" -- \"$cur\"));;\n");
 }
 
 /* From the same tables as the help, so that they cannot disagree. */
@@ -230,7 +227,12 @@ bash_completion(void)
 		printf("--help\" -- \"$cur\")); return; fi;;\n");
 	}
 	printf("\tesac\n\tcase $cur in -*) case $verb in\n");
-	completion_options(verbs);
+	for (size_t i = 0; verbs[i] != NULL; i++) {
+		completion_options(verbs[i]);
+		for (const struct verb *const *sub = verbs[i]->subs; sub != NULL && *sub != NULL;
+			sub++)
+			completion_options(*sub);
+	}
 	printf("\tesac; return;; esac\n"
 	       "\tCOMPREPLY=($(compgen -W \"$(paddock ls -q 2>/dev/null)\" -- \"$cur\") "
 	       "$(compgen -f -- \"$cur\"))\n}\ncomplete -o filenames -F _paddock paddock\n");

@@ -125,19 +125,20 @@ best_for_request(const struct judged *j, const struct rule *plain)
 }
 
 static struct policy_decision
-judge_request(struct judged *j, const struct rule *plain, const struct rule *exception)
+judge_request(const struct judged *j, const struct rule *plain, const struct rule *exception)
 {
 	const struct policy_dest *d = j->d;
+	struct judged seen = *j;
 	struct policy_decision v;
 	char path[HTTP_PATH_MAX];
 
-	j->method = http_method_bit(d->method);
-	if (j->method == 0)
+	seen.method = http_method_bit(d->method);
+	if (seen.method == 0)
 		return deny(j, POLICY_REASON_METHOD, exception);
 	if (d->target == NULL || http_path_canonical(d->target, strlen(d->target), path) < 0)
 		return deny(j, POLICY_REASON_PATH, exception);
-	j->path = path;
-	v = by_rule(j, best_for_request(j, plain));
+	seen.path = path;
+	v = by_rule(j, best_for_request(&seen, plain));
 	v.by_request = true;
 	return v;
 }
@@ -150,7 +151,7 @@ is_meant(const struct rule *r)
 }
 
 static struct policy_decision
-judge_destination(struct judged *j)
+judge_destination(const struct judged *j)
 {
 	const struct rule *plain = best_plain(j), *exception = http_exception(j, plain);
 	struct policy_decision v;
