@@ -20,7 +20,7 @@ help_all(void)
 	       "A throw-away machine of its own for every AI coding agent.\n");
 	print_verbs(verbs, 12);
 	printf("\nStart here:\n"
-	       "  paddock run shell ~/my-project\n\n"
+	       "  paddock run claude ~/my-project\n\n"
 	       "paddock COMMAND --help tells more about a command.\n");
 }
 

@@ -9,7 +9,7 @@ load lib
 agents() {
 	echo 'claude|bypass permissions on'
 	[ -z "${PADDOCK_E2E_AGENTS:-}" ] || cat <<-'OTHERS'
-		codex|codex
+		codex|Ask Codex
 		gemini|gemini
 		copilot|copilot
 		opencode|opencode

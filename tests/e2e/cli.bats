@@ -21,7 +21,7 @@ verbs() {
 	run --separate-stderr pd
 	equal "$status" 2
 	has "$output" "Usage: paddock COMMAND"
-	has "$output" "paddock run shell ~/my-project"
+	has "$output" "paddock run claude ~/my-project"
 }
 
 @test "help names every command, and each has its own" {
@@ -116,7 +116,7 @@ verbs() {
 
 @test "no sandboxes: ls says what to do, -q and --json stay machine-readable" {
 	has "$(pd ls)" "No sandboxes found."
-	has "$(pd ls)" "paddock run shell"
+	has "$(pd ls)" "paddock run claude"
 	equal "$(pd ls -q)" ""
 	equal "$(pd ls --json | jq -c .)" '{"sandboxes":[]}'
 	run --separate-stderr pd rm --all
