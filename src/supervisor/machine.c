@@ -2,7 +2,8 @@
  * The jail, QEMU and the roles: planned, started, watched. Each child dies with the supervisor.
  * net and resolver are one pair: when either ends, both are started again on the listeners that
  * the supervisor keeps, and until then nothing gets out. An fs role that is killed is started again
- * on the same stream, with the memory that the last one wrote for it. The end of any other child
+ * on the same stream, with the memory that the last one wrote for it. log is started again on its
+ * socket, and ends as the last one, once it has written what net said. The end of any other child
  * ends the sandbox: its disk is safe, and the next command starts it anew.
  */
 #include <errno.h>
@@ -20,6 +21,7 @@
 #include <base/mem.h>
 #include <base/proc.h>
 #include <fs/fs.h>
+#include <audit/audit.h>
 #include <net/net.h>
 #include <supervisor/supervisor.h>
 
@@ -27,6 +29,7 @@
 
 #define RESTARTS_MAX       10
 #define RESTARTS_WINDOW_MS 60000
+#define LOG_END_LIMIT_MS   3000
 
 /* What one child needs beyond its descriptors. */
 struct child_plan {
@@ -113,6 +116,7 @@ static int
 config_fd(const struct sup *s, int slot, struct err *e)
 {
 	CLEAN_BUF struct buf b = BUF_INIT, policy = BUF_INIT;
+	CLEAN_FREE char *folder = state_sandbox_file(&s->paths, s->sandbox.name, AUDIT_FOLDER);
 	struct role_config c = {.debug = log_get_level() == LOG_DEBUG,
 		.host_is_root = s->paths.uid == 0,
 		.guest_uid = s->paths.uid == 0 ? 1000 : s->paths.uid,
@@ -127,6 +131,9 @@ config_fd(const struct sup *s, int slot, struct err *e)
 		c.resolve = s->sandbox.resolve;
 		policy_encode(&s->policy, &policy);
 		c.policy = (char *)buf_str(&policy);
+		c.name = s->sandbox.name;
+	} else if (slot == CHILD_LOG) {
+		c.log_folder = folder;
 	}
 	role_config_encode(&c, &b);
 	return io_memfd("paddock-role", b.data, b.len, e);
@@ -265,7 +272,7 @@ spawn_net(struct sup *s, struct err *e)
 	struct child_plan resolver = {
 		CHILD_RESOLVER, "resolver", {names[0]}, 1, JAIL_IPC | JAIL_UTS};
 	struct child_plan net = {CHILD_NET, "net",
-		{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], control[1]}, 4,
+		{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], control[1], s->events[1]}, 5,
 		JAIL_IPC | JAIL_UTS};
 	r = spawn_role(s, &resolver, e);
 	if (r == 0)
@@ -286,12 +293,35 @@ spawn_fs(struct sup *s, struct err *e)
 }
 
 static int
+spawn_log(struct sup *s, struct err *e)
+{
+	struct child_plan log = {CHILD_LOG, "log", {s->events[0]}, 1, JAIL_ALL};
+
+	return spawn_role(s, &log, e);
+}
+
+/* The folder is the log's own: the role sees nothing else. */
+static int
+prepare_log(struct sup *s, struct err *e)
+{
+	CLEAN_FREE char *folder = state_sandbox_file(&s->paths, s->sandbox.name, AUDIT_FOLDER);
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s->events) < 0)
+		return err_sys(e, errno, "socketpair");
+	return io_mkdirs(folder, 0700, e);
+}
+
+static int
 spawn_all(struct sup *s, struct cables *c, struct err *e)
 {
 	struct child_plan link = {
 		CHILD_LINK, "link", {c->link[OURS], c->control[THEIRS]}, 2, JAIL_ALL};
 	int r = spawn_qemu(s, c, e);
 
+	if (r == 0)
+		r = prepare_log(s, e);
+	if (r == 0)
+		r = spawn_log(s, e);
 	if (r == 0)
 		r = spawn_role(s, &link, e);
 	if (r == 0)
@@ -333,12 +363,28 @@ sup_machine_gone(const struct sup *s)
 	return true;
 }
 
+static void
+on_log_timer(uv_timer_t *t)
+{
+	struct sup *s = t->data;
+
+	if (s->child[CHILD_LOG].role != NULL)
+		kill(s->child[CHILD_LOG].pid, SIGKILL);
+}
+
+/* log ends by itself, once it has read the end of what net said. */
 void
 sup_machine_kill(struct sup *s)
 {
 	for (size_t i = 0; i < CHILD_COUNT; i++)
-		if (s->child[i].role != NULL)
+		if (s->child[i].role != NULL && i != CHILD_LOG)
 			kill(s->child[i].pid, SIGKILL);
+	for (size_t i = 0; i < 2; i++) {
+		if (s->events[i] >= 0)
+			close(s->events[i]);
+		s->events[i] = -1;
+	}
+	uv_timer_start(&s->log_timer, on_log_timer, LOG_END_LIMIT_MS, 0);
 }
 
 static void
@@ -377,6 +423,19 @@ restart_fs(struct sup *s, const char *why)
 	log_warn("%s: starting it again", why);
 	if (spawn_fs(s, &e) < 0)
 		sup_fail(s, "%s, and could not be started again: %s", why, e.msg);
+}
+
+/* Without it net goes on, and counts what nobody has written. */
+static void
+restart_log(struct sup *s, const char *why)
+{
+	struct err e = {0};
+
+	log_warn("%s: starting it again", why);
+	if (!may_restart(&s->child[CHILD_LOG]))
+		log_warn("the log role does not stay up: no network log from now on");
+	else if (spawn_log(s, &e) < 0)
+		log_warn("no network log from now on: %s", e.msg);
 }
 
 /* net and resolver go down together and come back together. */
@@ -457,6 +516,10 @@ on_child_end(uv_poll_t *p, int status, int events)
 	}
 	if (c == &s->child[CHILD_FS] && code >= 128) {
 		restart_fs(s, why);
+		return;
+	}
+	if (c == &s->child[CHILD_LOG]) {
+		restart_log(s, why);
 		return;
 	}
 	if (c == &s->child[CHILD_QEMU] && code == 0)

@@ -17,6 +17,8 @@ enum {
 	TAG_RESOLVE,
 	TAG_SHADOW,
 	TAG_POLICY,
+	TAG_LOG_FOLDER,
+	TAG_NAME,
 };
 enum { FLAG_DEBUG = 1, FLAG_ROOT = 2, FLAG_ALLOW_HOOKS = 4 };
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -30,6 +32,8 @@ role_config_release(struct role_config *c)
 	strv_release(&c->shadows);
 	strv_release(&c->resolve);
 	free(c->policy);
+	free(c->log_folder);
+	free(c->name);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -53,6 +57,10 @@ role_config_encode(const struct role_config *c, struct buf *out)
 		tlv_put_str(out, TAG_RESOLVE, c->resolve.v[i]);
 	if (c->policy != NULL)
 		tlv_put_str(out, TAG_POLICY, c->policy);
+	if (c->log_folder != NULL)
+		tlv_put_str(out, TAG_LOG_FOLDER, c->log_folder);
+	if (c->name != NULL)
+		tlv_put_str(out, TAG_NAME, c->name);
 }
 
 static int
@@ -80,6 +88,10 @@ field(struct role_config *c, const struct tlv *t)
 		return tlv_strv(t, 4095, SANDBOX_SHADOWS_MAX, &c->shadows);
 	if (t->tag == TAG_POLICY)
 		return tlv_str(t, NET_POLICY_MAX, &c->policy);
+	if (t->tag == TAG_LOG_FOLDER)
+		return tlv_str(t, 4095, &c->log_folder);
+	if (t->tag == TAG_NAME)
+		return tlv_str(t, 255, &c->name);
 	if (tlv_u64(t, &v) < 0)
 		return -EBADMSG;
 	switch (t->tag) {

@@ -51,6 +51,8 @@ role_net_main(const struct role_config *c, struct err *e)
 			.dns_fd = ROLE_FD_NET_DNS,
 			.resolver_fd = ROLE_FD_NET_RESOLVER,
 			.control_fd = ROLE_FD_NET_CONTROL,
+			.events_fd = ROLE_FD_NET_EVENTS,
+			.sandbox = c->name,
 			.overrides = ov.v,
 			.noverrides = ov.n,
 			.policy = &policy};

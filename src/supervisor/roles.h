@@ -24,8 +24,11 @@ enum {
 	ROLE_FD_NET_DNS = 5,
 	ROLE_FD_NET_RESOLVER = 6,
 	ROLE_FD_NET_CONTROL = 7,
+	ROLE_FD_NET_EVENTS = 8,
 	/* resolver */
 	ROLE_FD_RESOLVER_SOCKET = 4,
+	/* log */
+	ROLE_FD_LOG_EVENTS = 4,
 };
 
 #define ROLE_CONFIG_MAX (4U << 20) /* most of it a policy */
@@ -41,6 +44,8 @@ struct role_config {
 	bool allow_hooks;    /* fs */
 	struct strv resolve; /* net: HOST:PORT:ADDRESS[:PORT] */
 	char *policy;        /* net: policy_encode's lines; owned */
+	char *log_folder;    /* log: owned */
+	char *name;          /* net: of the sandbox, for what it says to people; owned */
 };
 
 void role_config_release(struct role_config *c);
@@ -51,3 +56,4 @@ int role_fs_main(const struct role_config *c, struct err *e);
 int role_net_main(const struct role_config *c, struct err *e);
 int role_link_main(const struct role_config *c, struct err *e);
 int role_resolver_main(const struct role_config *c, struct err *e);
+int role_log_main(const struct role_config *c, struct err *e);

@@ -461,9 +461,11 @@ init(struct sup *s)
 	uv_timer_init(&s->loop, &s->stop_timer);
 	uv_timer_init(&s->loop, &s->lost_timer);
 	uv_timer_init(&s->loop, &s->policy_timer);
+	uv_timer_init(&s->loop, &s->log_timer);
 	uv_signal_init(&s->loop, &s->sigterm);
 	uv_signal_init(&s->loop, &s->sigint);
 	s->boot_timer.data = s->stop_timer.data = s->lost_timer.data = s->policy_timer.data = s;
+	s->log_timer.data = s;
 	s->sigterm.data = s->sigint.data = s;
 	uv_signal_start(&s->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&s->sigint, on_signal, SIGINT);
@@ -480,6 +482,7 @@ sup_main(int argc, char **argv)
 		.net_control = -1,
 		.fs_stream = -1,
 		.fs_journal = -1,
+		.events = {-1, -1},
 		.console_fd = -1,
 		.log_fd = -1,
 		.log_writer = -1,

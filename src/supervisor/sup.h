@@ -33,7 +33,7 @@ struct child {
 	uint64_t restarts_since_ms;
 };
 
-enum { CHILD_QEMU, CHILD_FS, CHILD_LINK, CHILD_NET, CHILD_RESOLVER, CHILD_COUNT };
+enum { CHILD_QEMU, CHILD_FS, CHILD_LINK, CHILD_NET, CHILD_RESOLVER, CHILD_LOG, CHILD_COUNT };
 
 struct sup {
 	uv_loop_t loop;
@@ -53,10 +53,11 @@ struct sup {
 	struct policy policy;
 	uint64_t policy_asked, policy_obeyed;
 	uv_timer_t policy_timer;
+	int events[2];             /* from net to log, kept for both; [1] is net's end */
 	struct child child[CHILD_COUNT];
 	struct boundlog console, log;
 	uv_poll_t listen_poll, console_poll, log_poll, link_poll, qmp_poll;
-	uv_timer_t boot_timer, stop_timer, paused_timer, lost_timer;
+	uv_timer_t boot_timer, stop_timer, paused_timer, lost_timer, log_timer;
 	uv_signal_t sigterm, sigint;
 	int console_fd, log_fd; /* read ends */
 	int log_writer;         /* what children get as stderr */

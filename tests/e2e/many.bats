@@ -53,7 +53,7 @@ teardown_file() {
 		"one shell running $E2E/ws/app"$'\n'"two shell running $E2E/ws/app"
 	[[ $(jq -r '.sandboxes[0].created' <<< "$json") =~ ^20[0-9-]+T[0-9:]+Z$ ]]
 	equal "$(pd inspect one two | jq -r '.[].name')" $'one\ntwo'
-	equal "$(inspect_get one '.processes | keys | sort | join(" ")')" "fs link net qemu resolver supervisor"
+	equal "$(inspect_get one '.processes | keys | sort | join(" ")')" "fs link log net qemu resolver supervisor"
 }
 
 @test "one starts and stops alone" {

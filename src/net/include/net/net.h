@@ -24,6 +24,8 @@ struct net_options {
 	int dns_fd;      /* UDP, likewise */
 	int resolver_fd; /* SOCK_SEQPACKET to the resolver role */
 	int control_fd;  /* SOCK_SEQPACKET to the supervisor, see below; its end is net's */
+	int events_fd;   /* SOCK_SEQPACKET: records of wire/netevent.h; 0: nobody wants them */
+	const char *sandbox; /* its name, for the commands that denials name; NULL: NAME */
 	const struct net_override *overrides;
 	size_t noverrides;
 	struct policy *policy; /* the caller's; replaced in place when another one comes */
