@@ -1,123 +1,319 @@
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <base/clock.h>
-#include <base/log.h>
 #include <base/mem.h>
-#include <policy/policy.h>
 
-#include "reach.h"
-#include "relay.h"
-#include "server.h"
+#include "conn.h"
+#include "farewell.h"
 #include "sock.h"
 
 /*
  * How this works. A connection of the guest goes through these states:
- *   NEW    its destination becomes a host: the name behind a fake address, or a raw address;
- *          policy judges it without an address
- *   REACH  it is looked up, judged again and dialed
- *   RELAY  bytes go both ways
- * Until RELAY nothing is read from the guest: what it sends waits in the kernel. Every way out but
- * the relay's own end resets the guest's side. Invariant: exactly the state's own of reach and
- * relay is set; the guest's socket is ours until RELAY.
+ *   NEW    its destination becomes a host: the name behind a fake address, or a raw address (or
+ * what CONNECT says: proxy.c); policy judges it without an address LOOK   only if that is needed to
+ * go on: its first words are looked at (look.c, proxy.c) REACH  it is looked up, judged again and
+ * dialed RELAY  bytes go both ways; the guest's, once its first words do not contradict the
+ * destination: a server name in TLS must be this one, and plain HTTP goes on to HTTP   where each
+ * request is judged (http_conn.c) Until RELAY nothing is read from the guest: what it sends waits
+ * in the kernel, looked at with MSG_PEEK. Invariant: exactly the state's own of watch, reach, relay
+ * and http is set; the guest's socket is ours until RELAY or HTTP.
  */
 
-enum conn_state { CONN_NEW, CONN_REACH, CONN_RELAY };
+/* A connection whose client says nothing yet (the server speaks first) is logged after this. */
+#define ANNOUNCE_MS 1000
 
-struct conn {
-	LIST_ENTRY(conn) link;
-	struct net *net;
-	enum conn_state state;
-	int guest_fd;
-	struct name *name; /* pinned; NULL for a raw address and for the host itself */
-	struct reach_dest dest;
-	struct ip_addr to; /* RELAY: where it goes */
-	char raw[IP_ADDR_TEXT_MAX];
-	uint64_t since_ms;
-	struct reach *reach;
-	struct relay *relay;
-};
-
-/* One line for each connection that was. */
-static void
-report(const struct conn *c, const char *what, uint64_t up, uint64_t down)
-{
-	log_debug("tcp %s:%u: %s; %llu bytes up, %llu down, %llu ms", c->dest.host, c->dest.port,
-		what, (unsigned long long)up, (unsigned long long)down,
-		(unsigned long long)(clock_mono_ms() - c->since_ms));
-}
-
-static void
-release(struct conn *c)
+void
+conn_release(struct conn *c)
 {
 	struct net *net = c->net;
 
 	if (c->name != NULL)
 		names_unpin(net->names, c->name, clock_mono_ms());
+	if (c->denied != NULL)
+		net->nlooks--;
+	watch_free(c->watch);
+	alarm_free(c->limit);
+	record_drop(&c->record);
+	free(c->denied);
 	LIST_REMOVE(c, link);
 	net->nconns--;
 	free(c);
 }
 
 void
+conn_reset(struct conn *c)
+{
+	watch_free(c->watch);
+	c->watch = NULL;
+	sock_reset(c->guest_fd);
+	conn_release(c);
+}
+
+void
 conn_abort(struct conn *c)
 {
+	uint64_t up = 0, down = 0;
+
 	switch (c->state) {
 	case CONN_NEW:
+	case CONN_LOOK:
 		break;
 	case CONN_REACH:
 		reach_cancel(c->reach);
 		break;
 	case CONN_RELAY:
+		relay_totals(c->relay, &up, &down);
 		relay_cancel(c->relay);
 		break;
+	case CONN_HTTP:
+		http_conn_cancel(c->http);
+		break;
 	}
-	if (c->state != CONN_RELAY)
-		sock_reset(c->guest_fd);
-	release(c);
+	if (c->state == CONN_RELAY)
+		record_close(&c->record, up, down, 0);
+	if (c->state == CONN_RELAY || c->state == CONN_HTTP)
+		conn_release(c);
+	else
+		conn_reset(c);
 }
 
-/* The present state has nothing running any more. */
-static void
-fail(struct conn *c, const char *what)
+void
+conn_set_limit(struct conn *c, uint64_t ms, alarm_fn *fn)
 {
-	report(c, what, 0, 0);
-	sock_reset(c->guest_fd);
-	release(c);
+	alarm_free(c->limit);
+	c->limit = alarm_new(&c->net->loop, fn, c);
+	alarm_set(c->limit, ms);
+}
+
+void
+conn_log_blocked(struct conn *c, enum netevent_kind kind, const char *rule, const char *reason)
+{
+	record_close(&c->record, 0, 0, 0);
+	record_begin(&c->record, c->net->events, kind, c->via, c->dest.host, c->dest.port);
+	record_end(&c->record, NETEVENT_BLOCKED, rule, reason, 0);
+}
+
+void
+conn_say_goodbye(struct conn *c, struct buf *words)
+{
+	watch_free(c->watch); /* before somebody else watches the same descriptor */
+	c->watch = NULL;
+	farewell_start(c->net, c->guest_fd, words);
+	conn_release(c);
+}
+
+/* ---- HTTP
+ * ---------------------------------------------------------------------------------------- */
+
+static void
+on_http_done(void *arg)
+{
+	conn_release(arg);
+}
+
+void
+conn_start_http(struct conn *c, int origin_fd)
+{
+	const struct http_options o = {.net = c->net,
+		.guest_fd = c->guest_fd,
+		.origin_fd = origin_fd,
+		.origin_to = c->to,
+		.via = c->via,
+		.forward = c->look == LOOK_PROXY && c->state == CONN_LOOK,
+		.dest = c->dest};
+
+	if (c->announced)
+		record_close(&c->record, 0, 0, 0);
+	record_drop(&c->record); /* each request is logged on its own */
+	watch_free(c->watch);
+	alarm_free(c->limit);
+	c->watch = NULL;
+	c->limit = NULL;
+	c->state = CONN_HTTP;
+	c->http = http_conn_start(&o, on_http_done, c);
+	if (c->http == NULL)
+		conn_release(c);
+}
+
+/* ---- relaying
+ * ------------------------------------------------------------------------------------ */
+
+static void
+announce(struct conn *c, enum netevent_kind kind)
+{
+	char rule[RULE_TEXT_MAX];
+	struct policy_decision d;
+
+	if (c->announced)
+		return;
+	d = reach_rejudge(c->net, &c->dest, &c->to);
+	policy_decision_rule(&d, rule);
+	record_kind(&c->record, kind);
+	record_open(&c->record, rule, kind == NETEVENT_TLS && c->gate.hello.ech ? "ech" : "");
+	c->announced = true;
 }
 
 static void
 on_relayed(void *arg, enum relay_end end, uint64_t up, uint64_t down)
 {
-	static const char *const ends[] = {
-		[RELAY_DONE] = "closed", [RELAY_RESET] = "reset", [RELAY_FAILED] = "out of pipes"};
 	struct conn *c = arg;
 
-	report(c, ends[end], up, down);
-	release(c);
+	(void)end;
+	announce(c, NETEVENT_TCP);
+	record_close(&c->record, up, down, 0);
+	conn_release(c);
+}
+
+/* The guest's first words contradict what was allowed. */
+static enum relay_hold
+cut(struct conn *c, enum netevent_kind kind, const char *reason)
+{
+	CLEAN_BUF struct buf words = BUF_INIT;
+	bool silent = relay_is_silent(c->relay);
+
+	conn_log_blocked(c, kind, "<name check>", reason);
+	if (!silent || kind != NETEVENT_TLS) {
+		relay_cancel(c->relay);
+		conn_release(c);
+		return RELAY_HOLD_GONE;
+	}
+	relay_detach(c->relay);
+	sock_reset(c->remote_fd);
+	page_put_tls(&words);
+	conn_say_goodbye(c, &words);
+	return RELAY_HOLD_GONE;
+}
+
+/* NULL: the server name fits. Else why not, in `text` or constant. */
+static const char *
+check_server_name(struct conn *c, char text[NETEVENT_REASON_MAX])
+{
+	const char *says = c->gate.hello.name;
+	char host[HOST_NAME_TEXT_MAX];
+	struct reach_dest d = {.host = host, .port = c->dest.port};
+	bool own = !c->dest.is_raw && host_name_kind(c->dest.host) == HOST_NAME_HOST;
+
+	if (says[0] == '\0')
+		return c->dest.is_raw || own ? NULL : "tls_no_sni: TLS without a server name";
+	snprintf(text, NETEVENT_REASON_MAX, "tls_sni: the server name in TLS is %.90s", says);
+	if (host_name_canonical(says, host) < 0)
+		return text;
+	if (reach_same_host(&d, &c->dest) || (own && strcmp(host, "localhost") == 0))
+		return NULL;
+	/* To an address that is allowed as such: the name must be, too. */
+	if (c->dest.is_raw && host_name_kind(host) == HOST_NAME_ORDINARY &&
+		reach_judge(c->net, &d).outcome == POLICY_ALLOW)
+		return NULL;
+	return text;
+}
+
+static enum relay_hold
+pass_on(struct conn *c, enum netevent_kind kind)
+{
+	alarm_free(c->limit);
+	c->limit = NULL;
+	announce(c, kind);
+	return RELAY_HOLD_GO;
+}
+
+static void on_gate_limit(void *arg);
+
+/* From the first byte on; not prolonged by more of the same. */
+static void
+limit_gate(struct conn *c)
+{
+	const struct net_hooks *hooks = &c->net->hooks;
+	uint64_t ms = c->gate.brief ? hooks->gate_brief_ms : hooks->gate_limit_ms;
+
+	if (ms != c->gate_ms)
+		conn_set_limit(c, ms, on_gate_limit);
+	c->gate_ms = ms;
+}
+
+static enum relay_hold
+on_hold(void *arg)
+{
+	struct conn *c = arg;
+	char text[NETEVENT_REASON_MAX];
+	const char *wrong;
+
+	switch (gate_look(&c->gate, c->guest_fd)) {
+	case GATE_MORE:
+		if (c->gate.seen > 0)
+			limit_gate(c);
+		return RELAY_HOLD_MORE;
+	case GATE_OTHER:
+		return pass_on(c, NETEVENT_TCP);
+	case GATE_BAD:
+		return cut(c, NETEVENT_TLS, "tls_malformed: no proper ClientHello");
+	case GATE_TLS:
+		wrong = check_server_name(c, text);
+		return wrong == NULL ? pass_on(c, NETEVENT_TLS) : cut(c, NETEVENT_TLS, wrong);
+	case GATE_HTTP:
+		break;
+	}
+	if (!relay_is_silent(c->relay))
+		return cut(c, NETEVENT_HTTP, "HTTP after the server has spoken");
+	relay_detach(c->relay);
+	c->relay = NULL;
+	conn_start_http(c, c->remote_fd);
+	return RELAY_HOLD_GONE;
+}
+
+static void
+on_gate_limit(void *arg)
+{
+	struct conn *c = arg;
+
+	c->gate.late = true;
+	if (on_hold(c) == RELAY_HOLD_GO)
+		relay_unhold(c->relay);
+}
+
+static void
+on_announce(void *arg)
+{
+	announce(arg, NETEVENT_TCP);
 }
 
 static void
 start_relay(struct conn *c, int fd)
 {
-	c->relay = relay_start(&c->net->loop, &c->net->pipes, c->guest_fd, fd, on_relayed, c);
+	c->remote_fd = fd;
+	c->relay =
+		relay_start(&c->net->loop, &c->net->pipes, c->guest_fd, fd, on_hold, on_relayed, c);
 	if (c->relay == NULL) {
-		report(c, "no relay", 0, 0);
-		release(c);
+		record_end(&c->record, NETEVENT_FAILED, "", "out of descriptors", 0);
+		conn_release(c);
 		return;
 	}
 	c->state = CONN_RELAY;
+	conn_set_limit(c, ANNOUNCE_MS, on_announce);
 }
 
-static void
-deny(struct conn *c, const struct policy_decision *decision)
-{
-	char why[POLICY_TEXT_MAX];
+/* ---- reaching
+ * ------------------------------------------------------------------------------------ */
 
-	policy_decision_text(decision, why);
-	fail(c, why);
+/* Allowed, and not reached: not the same as denied, for the log and for whoever asked. */
+static void
+fail(struct conn *c, int status, const char *reason)
+{
+	const struct page p = {.status = status,
+		.error = "unreachable",
+		.host = c->dest.host,
+		.port = c->dest.port,
+		.reason = reason,
+		.sandbox = c->net->sandbox};
+
+	record_end(&c->record, NETEVENT_FAILED, "", reason, 0);
+	if (c->connect)
+		proxy_end(c, &p);
+	else
+		conn_reset(c);
 }
 
 static void
@@ -126,70 +322,91 @@ on_reached(void *arg, const struct reach_result *r)
 	struct conn *c = arg;
 
 	c->reach = NULL;
+	c->state = CONN_NEW;
 	c->to = r->to;
-	if (r->end == REACH_CONNECTED)
+	if (r->end == REACH_DENIED) {
+		conn_refuse(c, &r->decision);
+	} else if (r->end == REACH_FAILED) {
+		fail(c, r->error == -ETIMEDOUT ? 504 : 502,
+			r->error == -ENOENT ? "no such host" : strerror(-r->error));
+	} else if (c->connect && !proxy_established(c)) {
+		close(r->fd);
+		conn_reset(c);
+	} else {
 		start_relay(c, r->fd);
-	else if (r->end == REACH_DENIED)
-		deny(c, &r->decision);
-	else
-		fail(c, r->error == -ENOENT ? "no such host" : strerror(-r->error));
+	}
 }
 
-/* Finds out what the guest means by this address. False: nothing. */
-static bool
+void
+conn_judge(struct conn *c)
+{
+	struct policy_decision d = reach_judge(c->net, &c->dest);
+
+	if (d.outcome == POLICY_DENY) {
+		conn_refuse(c, &d);
+		return;
+	}
+	if (d.outcome == POLICY_INSPECT) {
+		if (c->connect && !proxy_established(c))
+			conn_reset(c);
+		else
+			conn_look(c, LOOK_REQUESTS);
+		return;
+	}
+	c->reach = reach_start(c->net, &c->dest, on_reached, c);
+	c->state = CONN_REACH;
+	if (c->reach == NULL) {
+		c->state = CONN_NEW;
+		fail(c, 503, "too many lookups");
+	}
+}
+
+/* ---- the beginning
+ * ------------------------------------------------------------------------------- */
+
+/* What the guest means by this address. One that stands for no name stays an address: refused. */
+static void
 identify(struct conn *c, uint32_t addr)
 {
 	struct ip_addr raw = ip_addr_v4(addr);
 
-	ip_addr_format(&raw, c->raw);
-	c->dest.host = c->raw;
+	ip_addr_format(&raw, c->host);
+	c->dest.host = c->host;
 	c->dest.is_raw = true;
-	if (addr == NET_GATEWAY) {
+	c->via = NETEVENT_DIRECT;
+	if (addr == NET_GATEWAY)
 		c->dest.host = HOST_NAME_DOCKER;
-		c->dest.is_raw = false;
-	} else if (addr >= NET_FAKE_FIRST && addr <= NET_FAKE_LAST) {
+	else if (addr >= NET_FAKE_FIRST && addr <= NET_FAKE_LAST)
 		c->name = names_find(c->net->names, addr);
-		if (c->name == NULL)
-			return false;
+	if (c->name != NULL) {
 		names_pin(c->net->names, c->name);
 		c->dest.host = name_text(c->name);
+	}
+	if (c->dest.host != c->host) {
 		c->dest.is_raw = false;
+		c->via = NETEVENT_TRANSPARENT;
 	}
-	return true;
-}
-
-static void
-start(struct conn *c)
-{
-	struct policy_decision decision = reach_judge(c->net, &c->dest);
-
-	if (decision.outcome != POLICY_ALLOW) {
-		deny(c, &decision);
-		return;
-	}
-	c->reach = reach_start(c->net, &c->dest, on_reached, c);
-	if (c->reach == NULL)
-		fail(c, "too many lookups");
-	else
-		c->state = CONN_REACH;
 }
 
 void
 conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
+	uint32_t addr = ntohl(dst->sin_addr.s_addr);
 
-	c->net = net;
-	c->guest_fd = guest_fd;
+	*c = (struct conn){.net = net, .guest_fd = guest_fd, .remote_fd = -1};
 	c->dest.port = ntohs(dst->sin_port);
-	c->since_ms = clock_mono_ms();
 	LIST_INSERT_HEAD(&net->conns, c, link);
 	net->nconns++;
 	sock_tune(guest_fd);
-	if (identify(c, ntohl(dst->sin_addr.s_addr)))
-		start(c);
-	else
-		fail(c, "an address that stands for no name");
+	identify(c, addr);
+	if (addr == NET_GATEWAY && c->dest.port == NET_PROXY_PORT) {
+		c->via = NETEVENT_FORWARD;
+		conn_look(c, LOOK_PROXY);
+		return;
+	}
+	record_begin(&c->record, net->events, NETEVENT_TCP, c->via, c->dest.host, c->dest.port);
+	conn_judge(c);
 }
 
 struct conn *
@@ -198,16 +415,25 @@ conn_next(const struct conn *c)
 	return LIST_NEXT(c, link);
 }
 
+/* What is refused, or has no destination yet, has nothing to cut. */
 void
 conn_recheck(struct conn *c)
 {
-	struct policy_decision decision =
-		reach_rejudge(c->net, &c->dest, c->state == CONN_RELAY ? &c->to : NULL);
-	char why[POLICY_TEXT_MAX];
+	struct policy_decision d;
+	char rule[RULE_TEXT_MAX], why[POLICY_TEXT_MAX];
 
-	if (decision.outcome == POLICY_ALLOW)
+	if (c->state == CONN_LOOK || c->state == CONN_NEW)
 		return;
-	policy_decision_text(&decision, why);
-	report(c, why, 0, 0);
+	if (c->state == CONN_HTTP) {
+		if (!http_conn_recheck(c->http))
+			conn_abort(c);
+		return;
+	}
+	d = reach_rejudge(c->net, &c->dest, c->state == CONN_RELAY ? &c->to : NULL);
+	if (d.outcome == POLICY_ALLOW)
+		return;
+	policy_decision_rule(&d, rule);
+	policy_decision_text(&d, why);
+	conn_log_blocked(c, NETEVENT_TCP, rule, why);
 	conn_abort(c);
 }

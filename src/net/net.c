@@ -1,5 +1,7 @@
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -8,6 +10,8 @@
 #include <base/log.h>
 
 #include "dial.h"
+#include "farewell.h"
+#include "gate.h"
 #include "server.h"
 
 static void
@@ -48,6 +52,8 @@ close_all(struct net *net)
 		conn_abort(c);
 	while ((d = LIST_FIRST(&net->dns_tcps)) != NULL)
 		dns_tcp_close(d);
+	events_free(net->events);
+	farewell_close_all(net);
 	watch_free(net->listener);
 	watch_free(net->dns);
 	watch_free(net->control);
@@ -73,6 +79,28 @@ conns_max(void)
 	return n < NET_CONNS_MAX ? n : NET_CONNS_MAX;
 }
 
+/*
+ * Of the questions that a resolver asks for one name at once, the one for A stands for all of them;
+ * the others are told where they were refused, or are out of the ordinary.
+ */
+static void
+on_asked(void *arg, const struct dns_query *q, enum dns_rcode rcode)
+{
+	enum { TYPE_SVCB = 64, TYPE_HTTPS = 65 };
+	struct net *net = arg;
+	struct netevent ev = {.kind = NETEVENT_DNS, .via = NETEVENT_TRANSPARENT};
+	char text[64];
+
+	if (q->name[0] == '\0' || q->qtype == DNS_TYPE_AAAA || q->qtype == TYPE_SVCB ||
+		q->qtype == TYPE_HTTPS)
+		return;
+	ev.verdict = rcode == DNS_NOERROR ? NETEVENT_ALLOWED : NETEVENT_BLOCKED;
+	netevent_set_text(ev.host, sizeof(ev.host), q->name, strlen(q->name));
+	snprintf(text, sizeof(text), rcode == DNS_NOERROR ? "answered here" : "rcode %u", rcode);
+	netevent_set_text(ev.reason, sizeof(ev.reason), text, strlen(text));
+	events_one(net->events, &ev);
+}
+
 static void
 net_init(struct net *net, const struct net_options *o, const struct net_hooks *hooks)
 {
@@ -90,9 +118,19 @@ net_init(struct net *net, const struct net_options *o, const struct net_hooks *h
 	net->responder = (struct responder){.names = net->names,
 		.overrides = &net->overrides,
 		.policy = o->policy,
-		.gateway = NET_GATEWAY};
+		.gateway = NET_GATEWAY,
+		.asked = on_asked,
+		.arg = net};
+	if (net->hooks.look_limit_ms == 0)
+		net->hooks.look_limit_ms = LOOK_LIMIT_MS;
+	if (net->hooks.gate_limit_ms == 0)
+		net->hooks.gate_limit_ms = GATE_LIMIT_MS;
+	if (net->hooks.gate_brief_ms == 0)
+		net->hooks.gate_brief_ms = GATE_BRIEF_MS;
 	net->spare_fd = eventfd(0, EFD_CLOEXEC);
+	net->sandbox = o->sandbox != NULL ? o->sandbox : "NAME";
 	LIST_INIT(&net->conns);
+	LIST_INIT(&net->farewells);
 	LIST_INIT(&net->dns_tcps);
 }
 
@@ -112,6 +150,7 @@ net_serve_with(const struct net_options *o, const struct net_hooks *hooks, struc
 			close(net.spare_fd);
 		return err_sys(e, -r, "net: event loop");
 	}
+	net.events = events_new(&net.loop, o->events_fd);
 	r = watch_all(&net, e);
 	if (r == 0) {
 		log_debug("serving, at most %zu connections", net.hooks.conns_max);

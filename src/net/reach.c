@@ -31,17 +31,56 @@ find_override(const struct net *net, const struct reach_dest *d)
 	return ov;
 }
 
+bool
+reach_name(const struct http_authority *a, char host[HOST_NAME_TEXT_MAX], struct reach_dest *ret)
+{
+	char text[HTTP_HOST_MAX + 1];
+	struct ip_addr ip;
+
+	memcpy(text, a->host.p, a->host.n);
+	text[a->host.n] = '\0';
+	ret->host = host;
+	ret->is_raw = ip_addr_parse(text, &ip) == 0;
+	if (ret->is_raw)
+		ip_addr_format(&ip, host);
+	else if (a->is_ipv6 || host_name_canonical(text, host) < 0)
+		return false;
+	return true;
+}
+
+bool
+reach_same_host(const struct reach_dest *a, const struct reach_dest *b)
+{
+	if (a->is_raw != b->is_raw)
+		return false;
+	if (strcmp(a->host, b->host) == 0)
+		return true;
+	return host_name_kind(a->host) == HOST_NAME_HOST &&
+	       host_name_kind(b->host) == HOST_NAME_HOST;
+}
+
+struct policy_dest
+reach_dest_of(const struct reach_dest *d, struct ip_addr *store)
+{
+	struct policy_dest dest = {.name = d->is_raw ? NULL : d->host,
+		.port = d->port,
+		.method = d->method,
+		.target = d->target};
+
+	if (d->is_raw && ip_addr_parse(d->host, store) == 0)
+		dest.addr = store;
+	return dest;
+}
+
 struct policy_decision
 reach_rejudge(const struct net *net, const struct reach_dest *d, const struct ip_addr *to)
 {
 	struct ip_addr raw;
-	struct policy_dest dest = {.name = d->is_raw ? NULL : d->host,
-		.addr = to,
-		.port = d->port,
-		.overridden = find_override(net, d) != NULL};
+	struct policy_dest dest = reach_dest_of(d, &raw);
 
-	if (d->is_raw && ip_addr_parse(d->host, &raw) == 0)
-		dest.addr = &raw;
+	dest.overridden = find_override(net, d) != NULL;
+	if (!d->is_raw)
+		dest.addr = to;
 	return policy_decide(net->o->policy, &dest);
 }
 
@@ -95,13 +134,14 @@ start_dial(struct reach *r, const struct sockaddr_storage *addrs, size_t n)
 static bool
 is_allowed(struct reach *r, const struct resolve_addr *a)
 {
-	const struct policy_dest dest = {.name = r->dest.is_raw ? NULL : r->dest.host,
-		.addr = &a->addr,
-		.port = r->dest.port,
-		.addr_is_host = a->is_host};
+	struct ip_addr raw;
+	struct policy_dest dest = reach_dest_of(&r->dest, &raw);
 	char text[IP_ADDR_TEXT_MAX], why[POLICY_TEXT_MAX];
-	struct policy_decision decision = policy_decide(r->net->o->policy, &dest);
+	struct policy_decision decision;
 
+	dest.addr = &a->addr;
+	dest.addr_is_host = a->is_host;
+	decision = policy_decide(r->net->o->policy, &dest);
 	if (decision.outcome == POLICY_ALLOW)
 		return true;
 	r->decision = decision;

@@ -4,6 +4,7 @@
  * the answer (no answer can rebind a name that was judged before), the ones that passed are dialed.
  */
 #include <policy/policy.h>
+#include <proto/http.h>
 
 #include "server.h"
 
@@ -11,6 +12,7 @@ struct reach_dest {
 	const char *host; /* canonical name or an address' text; outlives the reach */
 	bool is_raw;      /* host is an address */
 	uint16_t port;
+	const char *method, *target; /* of the request, where one is seen; else NULL */
 };
 
 enum reach_end {
@@ -26,6 +28,14 @@ struct reach_result {
 	struct ip_addr to;               /* connected: there */
 	struct policy_decision decision; /* denied: about the last address; else about the name */
 };
+
+/* Where a Host field or a target leads (all but the port). False: to nothing that has a name. */
+bool reach_name(
+	const struct http_authority *a, char host[HOST_NAME_TEXT_MAX], struct reach_dest *ret);
+/* Both are the same host, by whichever of its names. */
+bool reach_same_host(const struct reach_dest *a, const struct reach_dest *b);
+/* As the policy wants it, without an address that it was resolved to. */
+struct policy_dest reach_dest_of(const struct reach_dest *d, struct ip_addr *store);
 
 /* The decision about the destination alone, before anybody is asked for its address. */
 struct policy_decision reach_judge(const struct net *net, const struct reach_dest *d);

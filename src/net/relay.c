@@ -20,6 +20,7 @@
  *   finished  the source reached its end, everything was delivered, the sink was shut down
  * Invariant: more is read only when the pipe is empty. So EAGAIN from the source never means "the
  * pipe is full", and a pipe that goes back to the pool holds no byte of this connection.
+ * While the guest is held, its direction does not move at all.
  * The relay ends when both directions are finished. Any error resets both sides: a reset is passed
  * on as a reset, never as a clean end.
  */
@@ -47,7 +48,8 @@ struct relay {
 	struct pipes *pipes;
 	struct side guest, remote;
 	struct direction up, down;
-	bool broken; /* a reset is on its way: an end that is read now is none */
+	bool broken;         /* a reset is on its way: an end that is read now is none */
+	relay_hold_fn *hold; /* NULL: the guest's direction is open */
 	relay_fn *done;
 	void *arg;
 };
@@ -61,8 +63,10 @@ give_pipe(struct relay *r, struct direction *d)
 		pipes_give(r->pipes, &d->pipe, d->in_flight == 0);
 }
 
+enum dispose { DISPOSE_CLOSE, DISPOSE_RESET, DISPOSE_KEEP };
+
 static void
-dispose(struct relay *r, bool reset)
+dispose(struct relay *r, enum dispose how)
 {
 	struct side *sides[] = {&r->guest, &r->remote};
 
@@ -70,9 +74,9 @@ dispose(struct relay *r, bool reset)
 	give_pipe(r, &r->down);
 	for (size_t i = 0; i < 2; i++) {
 		watch_free(sides[i]->watch);
-		if (reset)
+		if (how == DISPOSE_RESET)
 			sock_reset(sides[i]->fd);
-		else
+		else if (how == DISPOSE_CLOSE)
 			close(sides[i]->fd);
 	}
 	free(r);
@@ -162,7 +166,7 @@ pump(struct relay *r, struct direction *d)
 {
 	enum pump p;
 
-	if (d->finished)
+	if (d->finished || (r->hold != NULL && d == &r->up))
 		return PUMP_WAIT;
 	p = pump_rounds(r, d);
 	if (d->in_flight == 0)
@@ -204,7 +208,7 @@ end(struct relay *r, enum relay_end how)
 	}
 	up = r->up.total;
 	down = r->down.total;
-	dispose(r, how != RELAY_DONE);
+	dispose(r, how == RELAY_DONE ? DISPOSE_CLOSE : DISPOSE_RESET);
 	done(arg, how, up, down);
 }
 
@@ -254,11 +258,38 @@ on_side(struct relay *r, struct side *s, struct direction *in, struct direction 
 	advance(r, first, second);
 }
 
+/* True: the guest's direction is (still) held, or everything is gone. */
+static bool
+is_held(struct relay *r, int events)
+{
+	enum relay_hold h;
+
+	if (r->hold == NULL)
+		return false;
+	/* An error ends the relay whether or not somebody has looked. */
+	if (events == 0) {
+		end(r, RELAY_RESET);
+		return true;
+	}
+	if ((events & UV_READABLE) != 0) {
+		h = r->hold(r->arg);
+		if (h == RELAY_HOLD_GO)
+			r->hold = NULL;
+		if (h != RELAY_HOLD_MORE)
+			return h == RELAY_HOLD_GONE;
+	}
+	if ((events & UV_WRITABLE) != 0)
+		advance(r, PUMP_WAIT, pump(r, &r->down));
+	return true;
+}
+
 static void
 on_guest(void *arg, int events)
 {
 	struct relay *r = arg;
 
+	if (is_held(r, events))
+		return;
 	on_side(r, &r->guest, &r->up, &r->down, events);
 }
 
@@ -271,14 +302,15 @@ on_remote(void *arg, int events)
 }
 
 struct relay *
-relay_start(uv_loop_t *loop, struct pipes *pipes, int guest_fd, int remote_fd, relay_fn *done,
-	void *arg)
+relay_start(uv_loop_t *loop, struct pipes *pipes, int guest_fd, int remote_fd, relay_hold_fn *hold,
+	relay_fn *done, void *arg)
 {
 	struct relay *r = xcalloc(1, sizeof(*r));
 
 	*r = (struct relay){.pipes = pipes,
 		.guest.fd = guest_fd,
 		.remote.fd = remote_fd,
+		.hold = hold,
 		.done = done,
 		.arg = arg};
 	r->up = (struct direction){
@@ -288,7 +320,7 @@ relay_start(uv_loop_t *loop, struct pipes *pipes, int guest_fd, int remote_fd, r
 	r->guest.watch = watch_new(loop, guest_fd, on_guest, r);
 	r->remote.watch = watch_new(loop, remote_fd, on_remote, r);
 	if (r->guest.watch == NULL || r->remote.watch == NULL) {
-		dispose(r, true);
+		dispose(r, DISPOSE_RESET);
 		return NULL;
 	}
 	watch_events(r->guest.watch, UV_READABLE);
@@ -299,5 +331,30 @@ relay_start(uv_loop_t *loop, struct pipes *pipes, int guest_fd, int remote_fd, r
 void
 relay_cancel(struct relay *r)
 {
-	dispose(r, true);
+	dispose(r, DISPOSE_RESET);
+}
+
+void
+relay_unhold(struct relay *r)
+{
+	r->hold = NULL;
+}
+
+void
+relay_detach(struct relay *r)
+{
+	dispose(r, DISPOSE_KEEP);
+}
+
+bool
+relay_is_silent(const struct relay *r)
+{
+	return r->down.total == 0 && r->down.in_flight == 0 && !r->down.finished;
+}
+
+void
+relay_totals(const struct relay *r, uint64_t *ret_up, uint64_t *ret_down)
+{
+	*ret_up = r->up.total;
+	*ret_down = r->down.total;
 }

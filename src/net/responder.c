@@ -139,6 +139,8 @@ responder_answer(const struct responder *r, const uint8_t *msg, size_t n,
 		&reply, &q, out, transport == RESPONDER_UDP ? dns_udp_max(&q) : DNS_TCP_MAX);
 	if (parsed == DNS_PARSE_OK)
 		rcode = answer(r, &q, now_ms, &reply);
+	if (parsed == DNS_PARSE_OK && r->asked != NULL)
+		r->asked(r->arg, &q, rcode);
 	if (log_get_level() >= LOG_DEBUG)
 		log_debug("dns: '%.253s' type %u: rcode %u, %u answers", q.name, q.qtype, rcode,
 			reply.nanswers);

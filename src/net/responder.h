@@ -6,6 +6,7 @@
  */
 #include <base/buf.h>
 #include <policy/policy.h>
+#include <proto/dns.h>
 
 #include "names.h"
 #include "overrides.h"
@@ -15,6 +16,9 @@ struct responder {
 	const struct overrides *overrides;
 	const struct policy *policy;
 	uint32_t gateway; /* host order: what host.docker.internal is */
+	/* Told of each question that could be read; NULL: nobody. */
+	void (*asked)(void *arg, const struct dns_query *q, enum dns_rcode rcode);
+	void *arg;
 };
 
 enum responder_transport { RESPONDER_UDP, RESPONDER_TCP };

@@ -6,6 +6,7 @@
 
 #include <net/net.h>
 
+#include "events.h"
 #include "overrides.h"
 #include "pipes.h"
 #include "resolve.h"
@@ -16,7 +17,10 @@
 #define NET_FAKE_FIRST 0xc6120100 /* 198.18.1.0 */
 #define NET_FAKE_LAST  0xc613fffe /* 198.19.255.254 */
 #define NET_DNS_PORT   53
+#define NET_PROXY_PORT 3128 /* at the gateway: the forward proxy */
 
+/* How long a denied client may take to show its protocol. */
+#define LOOK_LIMIT_MS   1000
 #define NET_CONNS_MAX   2048
 #define NET_DNS_IDLE_MS 10000
 #define NET_DNS_TCP_MAX 128
@@ -27,11 +31,13 @@
 /* Zeros and NULLs: as in real life. */
 struct net_hooks {
 	int (*original_dst)(int fd, struct sockaddr_in *ret); /* 0 or -errno */
-	uint64_t resolve_limit_ms, dial_limit_ms, dns_idle_ms;
+	uint64_t resolve_limit_ms, dial_limit_ms, dns_idle_ms, look_limit_ms, gate_limit_ms,
+		gate_brief_ms;
 	size_t conns_max;
 };
 
 LIST_HEAD(conns, conn);
+LIST_HEAD(farewells, farewell);
 LIST_HEAD(dns_tcps, dns_tcp);
 
 struct net {
@@ -46,8 +52,11 @@ struct net {
 	struct watch *listener, *dns, *control;
 	int spare_fd; /* given up to accept and refuse when there are no others left */
 	struct conns conns;
+	struct farewells farewells;
 	struct dns_tcps dns_tcps;
-	size_t nconns, ndns_tcps;
+	size_t nconns, ndns_tcps, nfarewells, nlooks; /* looks: of what is refused anyway */
+	const char *sandbox;
+	struct events *events;
 	bool resolver_lost;
 	struct err failed; /* code 0: not */
 };

@@ -76,9 +76,13 @@ first_classify(const uint8_t *p, size_t n)
 enum first
 first_classify_cut(const uint8_t *p, size_t n)
 {
-	static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT",
-		"OPTIONS", "TRACE", "PATCH", "PROPFIND", "REPORT", "MKCOL", "COPY", "MOVE", "LOCK",
-		"UNLOCK", "SEARCH"};
+	/* IANA's registry of methods. */
+	static const char *const methods[] = {"ACL", "BASELINE-CONTROL", "BIND", "CHECKIN",
+		"CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LABEL", "LINK", "LOCK",
+		"MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MKREDIRECTREF", "MKWORKSPACE",
+		"MOVE", "OPTIONS", "ORDERPATCH", "PATCH", "POST", "PRI", "PROPFIND", "PROPPATCH",
+		"PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "TRACE", "UNBIND", "UNCHECKOUT",
+		"UNLINK", "UNLOCK", "UPDATE", "UPDATEREDIRECTREF", "VERSION-CONTROL"};
 	enum first f = first_classify(p, n);
 	size_t start = blank_start(p, n), word;
 

@@ -83,6 +83,10 @@ rig_start(struct rig *g)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
 	g->control = control[1];
 	g->hooks.original_dst = read_intent;
+	if (g->hooks.look_limit_ms == 0)
+		g->hooks.look_limit_ms = 30;
+	if (g->hooks.gate_brief_ms == 0)
+		g->hooks.gate_brief_ms = 10;
 	g->o = (struct net_options){.tcp_fd = peer_listen(&g->port),
 		.dns_fd = udp_socket(&g->dns_port),
 		.resolver_fd = g->role.sockets[0],

@@ -60,7 +60,7 @@ rig_run(struct rig *g)
 {
 	assert_int_equal(uv_loop_init(&g->loop), 0);
 	assert_non_null(
-		relay_start(&g->loop, &g->pipes, g->inner_guest, g->inner_remote, on_end, g));
+		relay_start(&g->loop, &g->pipes, g->inner_guest, g->inner_remote, NULL, on_end, g));
 	assert_int_equal(pthread_create(&g->thread, NULL, run_loop, g), 0);
 }
 
