@@ -53,7 +53,7 @@ struct sup {
 	struct policy policy;
 	uint64_t policy_asked, policy_obeyed;
 	uv_timer_t policy_timer;
-	int events[2];             /* from net to log, kept for both; [1] is net's end */
+	int events[2]; /* from net to log, kept for both; [1] is net's end */
 	struct child child[CHILD_COUNT];
 	struct boundlog console, log;
 	uv_poll_t listen_poll, console_poll, log_poll, link_poll, qmp_poll;

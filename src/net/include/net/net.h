@@ -20,11 +20,11 @@ struct net_override {
 };
 
 struct net_options {
-	int tcp_fd;      /* listening, in the jail's network namespace */
-	int dns_fd;      /* UDP, likewise */
-	int resolver_fd; /* SOCK_SEQPACKET to the resolver role */
-	int control_fd;  /* SOCK_SEQPACKET to the supervisor, see below; its end is net's */
-	int events_fd;   /* SOCK_SEQPACKET: records of wire/netevent.h; 0: nobody wants them */
+	int tcp_fd;          /* listening, in the jail's network namespace */
+	int dns_fd;          /* UDP, likewise */
+	int resolver_fd;     /* SOCK_SEQPACKET to the resolver role */
+	int control_fd;      /* SOCK_SEQPACKET to the supervisor, see below; its end is net's */
+	int events_fd;       /* SOCK_SEQPACKET: records of wire/netevent.h; 0: nobody wants them */
 	const char *sandbox; /* its name, for the commands that denials name; NULL: NAME */
 	const struct net_override *overrides;
 	size_t noverrides;
