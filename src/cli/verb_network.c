@@ -8,6 +8,8 @@ static const struct verb *const network_verbs[] = {
 	&verb_network_rm,
 	&verb_network_ls,
 	&verb_network_check,
+	&verb_network_log,
+	&verb_network_learn,
 	&verb_network_default,
 	NULL,
 };

@@ -5,11 +5,13 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/mem.h>
 #include <supervisor/supervisor.h>
 #include <wire/session.h>
 
 #include "network.h"
+#include "netlog.h"
 #include "verbs.h"
 
 /* Which sandbox is meant, and whether it has to be made first. */
@@ -201,6 +203,8 @@ run_agent(struct cli *c, const struct args *a, const struct strv *env, const str
 		.detach_keys = args_get(a, "detach-keys"),
 		.name = t->name,
 		.quiet = c->quiet};
+	int64_t since_ms = (int64_t)(clock_real_ns() / 1000000);
+	char notice[512];
 	int r;
 
 	agent_command(&t->kit, a->rest, a->nrest, &open.argv);
@@ -209,6 +213,8 @@ run_agent(struct cli *c, const struct args *a, const struct strv *env, const str
 		strv_add(&open.env, env->v[i]);
 	r = terminal_session(c, t->name, &open, &o, e);
 	session_open_release(&open);
+	if (r >= 0 && !c->quiet && netlog_notice(c, t->name, since_ms, notice, sizeof(notice)))
+		ui_note(notice);
 	return r;
 }
 

@@ -23,7 +23,8 @@ setup_file() {
 		    try:
 		        s = socket.create_connection((host, int(port)), 20)
 		        s.sendall(b"GET /page HTTP/1.0\r\nHost: x\r\n\r\n")
-		        return "answered" if s.recv(100) else "refused"
+		        answer = s.recv(100)
+		        return "answered" if answer and b" 403 " not in answer[:13] else "refused"
 		    except TimeoutError:
 		        return "silence"
 		    except OSError:

@@ -6,7 +6,8 @@
 --tls CERT KEY       speak TLS
 --log FILE           one line a request: METHOD PATH USER-AGENT
 --port-file FILE     where the port goes, once the server listens
-Paths of its own: /echo answers the body of a POST, /bytes/N answers N bytes, /whoami the peer.
+Paths of its own: /echo answers the body of a POST, /bytes/N answers N bytes, /whoami the peer;
+/ws switches protocols when asked to, and then answers every byte with itself.
 """
 import argparse
 import functools
@@ -62,10 +63,22 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         m = re.fullmatch(r"/bytes/(\d+)", self.path)
         if m:
             self.answer(b"x" * int(m[1]))
+        elif self.path == "/ws" and self.headers.get("Upgrade"):
+            self.echo_raw()
         elif self.path == "/whoami":
             self.answer(self.client_address[0].encode())
         elif not self.from_registry():
             super().do_GET()
+
+    def echo_raw(self):
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", self.headers["Upgrade"])
+        self.end_headers()
+        self.wfile.flush()
+        while data := self.connection.recv(65536):
+            self.connection.sendall(data)
+        self.close_connection = True
 
     def do_HEAD(self):
         if not self.from_registry():
