@@ -45,6 +45,13 @@ decide(const struct learn *l, const struct netevent *ev, struct ip_addr *addr,
 	return policy_decide(l->policy, dest);
 }
 
+/* Blocked for what it was, not for where it went. */
+static bool
+is_no_policy(const char *rule)
+{
+	return strcmp(rule, "<name check>") == 0 || strcmp(rule, "<protocol>") == 0;
+}
+
 static int
 learn_blocked(void *arg, const struct audit_tally *t)
 {
@@ -55,12 +62,13 @@ learn_blocked(void *arg, const struct audit_tally *t)
 	struct ip_addr addr;
 
 	netlog_host(&t->ev, host);
+	if (is_no_policy(t->ev.rule)) {
+		strv_addf(&l->never, "%s: %s", host, t->ev.reason);
+		return 0;
+	}
 	if (t->ev.kind == NETEVENT_DNS || t->ev.port == 0 || !is_new(l, host))
 		return 0;
 	d = decide(l, &t->ev, &addr, &dest);
-	if (d.outcome == POLICY_ALLOW && t->ev.rule[0] == '<' &&
-		strcmp(t->ev.rule, "<default policy>") != 0)
-		strv_addf(&l->never, "%s: %s", host, t->ev.reason);
 	if (d.outcome == POLICY_ALLOW)
 		return 0;
 	policy_allow_with(&dest, &d, l->sandbox, with);

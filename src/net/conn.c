@@ -92,7 +92,8 @@ conn_set_limit(struct conn *c, uint64_t ms, alarm_fn *fn)
 void
 conn_log_blocked(struct conn *c, enum netevent_kind kind, const char *rule, const char *reason)
 {
-	record_close(&c->record, 0, 0, 0);
+	if (c->announced)
+		record_close(&c->record, 0, 0, 0);
 	record_begin(&c->record, c->net->events, kind, c->via, c->dest.host, c->dest.port);
 	record_end(&c->record, NETEVENT_BLOCKED, rule, reason, 0);
 }

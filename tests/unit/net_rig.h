@@ -29,7 +29,8 @@ struct rig {
 	struct policy policy; /* open where the test says nothing else */
 	bool own_policy;
 	uint16_t port, dns_port;
-	int control; /* our end */
+	int control;   /* our end */
+	int events_fd; /* net's end; 0: none */
 	pthread_t thread;
 	struct err e;
 	bool own_resolver;
@@ -91,6 +92,7 @@ rig_start(struct rig *g)
 		.dns_fd = udp_socket(&g->dns_port),
 		.resolver_fd = g->role.sockets[0],
 		.control_fd = control[0],
+		.events_fd = g->events_fd,
 		.overrides = g->overrides,
 		.policy = &g->policy};
 	if (!g->own_policy)

@@ -1,0 +1,758 @@
+/*
+ * The net role's gate, its forward proxy and HTTP between scripted guests and origins: hold, split,
+ * reset, half-close, slow; and what it tells the network log of all that.
+ */
+#include <wire/netevent.h>
+
+#include "net_rig.h"
+
+#define PAGE "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+struct scene {
+	struct rig g;
+	uint16_t port;
+	int origin;
+	int events[2]; /* net's end, ours */
+};
+
+static void
+scene_start(struct scene *s, const char *policy)
+{
+	struct err e;
+
+	memset(s, 0, sizeof(*s));
+	s->origin = origin_at(FAKE_PUBLIC, &s->port, 20);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->events), 0);
+	if (policy != NULL) {
+		s->g.own_policy = true;
+		assert_int_equal(policy_decode(policy, strlen(policy), &s->g.policy, &e), 0);
+	}
+	s->g.hooks.gate_limit_ms = 300;
+	s->g.events_fd = s->events[0];
+	peer_limit(s->events[1]);
+	rig_start(&s->g);
+}
+
+static void
+scene_stop(struct scene *s)
+{
+	rig_stop(&s->g);
+	close(s->origin);
+	close(s->events[0]);
+	close(s->events[1]);
+}
+
+/* The next record that is no question of DNS. */
+static struct netevent
+next_event(struct scene *s)
+{
+	uint8_t bytes[NETEVENT_WIRE_MAX];
+	struct netevent ev;
+	ssize_t n;
+
+	do {
+		n = peer_recv(s->events[1], bytes, sizeof(bytes), 0);
+		assert_true(n > 0);
+		assert_int_equal(netevent_decode(bytes, (size_t)n, &ev), 0);
+	} while (ev.kind == NETEVENT_DNS);
+	return ev;
+}
+
+static void
+expect_blocked(struct scene *s, enum netevent_kind kind, const char *host, const char *rule,
+	const char *reason)
+{
+	struct netevent ev = next_event(s);
+
+	assert_int_equal(ev.op, NETEVENT_ONE);
+	assert_int_equal(ev.verdict, NETEVENT_BLOCKED);
+	assert_int_equal(ev.kind, kind);
+	assert_string_equal(ev.host, host);
+	assert_string_equal(ev.rule, rule);
+	if (strstr(ev.reason, reason) == NULL)
+		fail_msg("%s", ev.reason);
+}
+
+static int
+proxy_connect(struct scene *s)
+{
+	return guest_connect(&s->g, NET_GATEWAY, NET_PROXY_PORT);
+}
+
+/* A head, or a page, up to its blank line. */
+static char *
+read_head(int fd)
+{
+	static char text[8192];
+	size_t n = 0;
+
+	while (n < sizeof(text) - 1 && (n < 4 || memcmp(text + n - 4, "\r\n\r\n", 4) != 0)) {
+		if (peer_recv(fd, text + n, 1, 0) != 1)
+			fail_msg("ended within: %.*s", (int)n, text);
+		n++;
+	}
+	text[n] = '\0';
+	return text;
+}
+
+static void
+expect_in_head(int fd, const char *part)
+{
+	const char *head = read_head(fd);
+
+	if (strstr(head, part) == NULL)
+		fail_msg("no %s in %s", part, head);
+}
+
+/* The rest up to the end, which must come. */
+static char *
+read_rest(int fd)
+{
+	static char text[8192];
+	ssize_t n = peer_recv(fd, text, sizeof(text) - 1, MSG_WAITALL);
+
+	assert_true(n >= 0);
+	text[n] = '\0';
+	return text;
+}
+
+/* PORT in the text becomes the origin's port. */
+static void
+ask(int fd, uint16_t port, const char *text)
+{
+	char out[1024], number[8];
+	size_t n = 0;
+
+	snprintf(number, sizeof(number), "%u", port);
+	while (*text != '\0' && n < sizeof(out) - sizeof(number)) {
+		if (strncmp(text, "PORT", 4) == 0) {
+			n += (size_t)sprintf(out + n, "%s", number);
+			text += 4;
+		} else {
+			out[n++] = *text++;
+		}
+	}
+	out[n] = '\0';
+	peer_send(fd, out);
+}
+
+/* ---- the forward proxy
+ * --------------------------------------------------------------------------- */
+
+static void
+test_absolute(void **state)
+{
+	struct scene s;
+	struct netevent ev;
+	char *head;
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, NULL);
+	guest = proxy_connect(&s);
+	ask(guest, s.port,
+		"GET http://Public.example:PORT/p?q=1 HTTP/1.1\r\nHost: public.example:PORT\r\n"
+		"Proxy-Authorization: secret\r\nConnection: X-Mine\r\nX-Mine: 1\r\nA: b\r\n\r\n");
+	served = peer_accept(s.origin);
+	head = read_head(served);
+	assert_true(strncmp(head, "GET /p?q=1 HTTP/1.1\r\nHost: ", 27) == 0);
+	assert_non_null(strstr(head, "A: b\r\n"));
+	assert_null(strstr(head, "secret"));
+	assert_null(strstr(head, "X-Mine"));
+	peer_send(served, PAGE);
+	expect_in_head(guest, "200 OK");
+	peer_expect(guest, "hello");
+	ev = next_event(&s);
+	assert_int_equal(ev.op, NETEVENT_OPEN);
+	assert_int_equal(ev.via, NETEVENT_FORWARD);
+	assert_string_equal(ev.path, "/p"); /* without the query */
+	ev = next_event(&s);
+	assert_int_equal(ev.op, NETEVENT_CLOSE);
+	assert_int_equal(ev.status, 200);
+	/* The connections are kept: the same origin's for the same host. */
+	ask(guest, s.port,
+		"POST http://public.example:PORT/2 HTTP/1.1\r\nHost: public.example:PORT\r\n"
+		"Content-Length: 4\r\n\r\nbo");
+	expect_in_head(served, "POST /2 ");
+	peer_expect(served, "bo");
+	peer_send(guest, "dyGET /smuggled HTTP/1.1\r\n");
+	peer_expect(served, "dy");
+	peer_send(served, PAGE);
+	expect_in_head(guest, "200 OK");
+	peer_expect(guest, "hello");
+	/* What came behind the body was never sent on: it is a request of its own, cut short. */
+	shutdown(guest, SHUT_WR);
+	expect_in_head(guest, "400 Bad Request");
+	close(guest);
+	close(served);
+	scene_stop(&s);
+}
+
+static void
+test_each_request_is_judged(void **state)
+{
+	struct scene s;
+	char policy[128];
+	int guest, served;
+
+	(void)state;
+	snprintf(policy, sizeof(policy), "locked\nallow public.example\n");
+	scene_start(&s, policy);
+	guest = proxy_connect(&s);
+	/* Both at once, in one segment. */
+	ask(guest, s.port,
+		"GET http://public.example:PORT/ HTTP/1.1\r\nHost: public.example:PORT\r\n\r\n"
+		"GET http://other.example/ HTTP/1.1\r\nHost: other.example\r\n"
+		"Accept: application/json\r\n\r\n");
+	served = peer_accept(s.origin);
+	expect_in_head(served, "GET / ");
+	peer_send(served, PAGE);
+	expect_in_head(guest, "200 OK");
+	peer_expect(guest, "hello");
+	expect_in_head(guest, "403 Forbidden");
+	assert_non_null(strstr(read_rest(guest),
+		"{\"error\":\"blocked\",\"host\":\"other.example\",\"port\":80,"
+		"\"rule\":\"<default policy>\""));
+	peer_expect_end(served);
+	close(guest);
+	close(served);
+	scene_stop(&s);
+}
+
+static void
+test_connect(void **state)
+{
+	struct scene s;
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, "locked\nallow public.example\nallow none.example\n");
+	guest = proxy_connect(&s);
+	/* The head in pieces, and the first words right behind it. */
+	ask(guest, s.port, "CONNECT public.exa");
+	ask(guest, s.port, "mple:PORT HTTP/1.1\r\nHost: public.example:PORT\r\n\r\n\x01hello");
+	expect_in_head(guest, "200 Connection established");
+	served = peer_accept(s.origin);
+	peer_expect(served, "\x01hello");
+	check_talk(guest, served);
+	guest = proxy_connect(&s);
+	ask(guest, s.port, "CONNECT other.example:443 HTTP/1.1\r\nHost: other.example:443\r\n\r\n");
+	expect_in_head(guest, "403 Forbidden");
+	assert_non_null(strstr(read_rest(guest), "paddock network allow NAME other.example:443"));
+	close(guest);
+	/* Allowed, and not there: 502. */
+	guest = proxy_connect(&s);
+	ask(guest, s.port, "CONNECT none.example:443 HTTP/1.1\r\nHost: none.example:443\r\n\r\n");
+	expect_in_head(guest, "502 Bad Gateway");
+	close(guest);
+	/* No name, no number: refused, and never anybody asked. */
+	guest = proxy_connect(&s);
+	ask(guest, s.port, "CONNECT 127.0.0.1:PORT HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n");
+	expect_in_head(guest, "403 Forbidden");
+	close(guest);
+	guest = proxy_connect(&s);
+	ask(guest, s.port, "GET / HTTP/1.1\r\nHost: public.example:PORT\r\n\r\n");
+	expect_in_head(guest, "400 Bad Request");
+	close(guest);
+	expect_nobody(s.origin);
+	scene_stop(&s);
+}
+
+/* ---- transparent
+ * --------------------------------------------------------------------------------- */
+
+static void
+test_host_must_agree(void **state)
+{
+	struct scene s;
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, NULL);
+	guest = guest_call(&s.g, "public.example", s.port);
+	ask(guest, s.port, "GET /1 HTTP/1.1\r\nHost: PUBLIC.example.:PORT\r\n\r\n");
+	served = peer_accept(s.origin);
+	expect_in_head(served, "GET /1 ");
+	peer_send(served, PAGE);
+	expect_in_head(guest, "200 OK");
+	peer_expect(guest, "hello");
+	assert_int_equal(next_event(&s).op, NETEVENT_OPEN);
+	assert_int_equal(next_event(&s).op, NETEVENT_CLOSE);
+	peer_send(guest, "GET /2 HTTP/1.1\r\nHost: other.example\r\n\r\n");
+	expect_in_head(guest, "403 Forbidden");
+	expect_blocked(&s, NETEVENT_HTTP, "public.example", "<name check>", "Host");
+	close(guest);
+	peer_expect_end(served);
+	close(served);
+	/* In the very first one. The origin was dialed, and hears nothing. */
+	guest = guest_call(&s.g, "public.example", s.port);
+	peer_send(guest, "GET / HTTP/1.1\r\nHost: other.example\r\n\r\n");
+	expect_in_head(guest, "403 Forbidden");
+	served = peer_accept(s.origin);
+	peer_expect_end(served);
+	close(guest);
+	close(served);
+	scene_stop(&s);
+}
+
+/* One byte at a time, a name in the middle: nothing passes before it is whole. */
+static void
+test_split_head(void **state)
+{
+	static const char text[] = "GET / HTTP/1.1\r\nHost: other.example\r\n\r\n";
+	struct scene s;
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, NULL);
+	guest = guest_call(&s.g, "public.example", s.port);
+	served = peer_accept(s.origin);
+	for (size_t i = 0; text[i] != '\0'; i++)
+		assert_int_equal(send(guest, text + i, 1, MSG_NOSIGNAL), 1);
+	expect_in_head(guest, "403 Forbidden");
+	peer_expect_end(served);
+	close(guest);
+	close(served);
+	/* Begun, and never finished: the time ends it. */
+	guest = guest_call(&s.g, "public.example", s.port);
+	served = peer_accept(s.origin);
+	peer_send(guest, "GET / HTT");
+	shutdown(guest, SHUT_WR);
+	expect_in_head(guest, "400 Bad Request");
+	peer_expect_end(served);
+	close(guest);
+	close(served);
+	scene_stop(&s);
+}
+
+static void
+test_server_speaks_first(void **state)
+{
+	struct scene s;
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, NULL);
+	guest = guest_call(&s.g, "public.example", s.port);
+	served = peer_accept(s.origin);
+	peer_send(served, "220 welcome\r\n");
+	peer_expect(guest, "220 welcome\r\n");
+	peer_send(guest, "EHLO me\r\n");
+	peer_expect(served, "EHLO me\r\n");
+	/* Half-closed ways stay open the other way. */
+	shutdown(guest, SHUT_WR);
+	peer_expect_end(served);
+	peer_send(served, "221 bye\r\n");
+	peer_expect(guest, "221 bye\r\n");
+	close(served);
+	peer_expect_end(guest);
+	close(guest);
+	/* And the server that ends first, with a client that never spoke. */
+	guest = guest_call(&s.g, "public.example", s.port);
+	served = peer_accept(s.origin);
+	peer_send(served, "421 too busy\r\n");
+	close(served);
+	peer_expect(guest, "421 too busy\r\n");
+	peer_expect_end(guest);
+	close(guest);
+	/* HTTP to one that has spoken is no way around the check. */
+	guest = guest_call(&s.g, "public.example", s.port);
+	served = peer_accept(s.origin);
+	peer_send(served, "x");
+	peer_expect(guest, "x");
+	peer_send(guest, "GET / HTTP/1.1\r\nHost: other.example\r\n\r\n");
+	peer_expect_reset(guest);
+	peer_expect_reset(served);
+	close(guest);
+	close(served);
+	/* A reset passes as one, while nothing has been said. */
+	guest = guest_call(&s.g, "public.example", s.port);
+	served = peer_accept(s.origin);
+	peer_reset(guest);
+	peer_expect_reset(served);
+	close(served);
+	scene_stop(&s);
+}
+
+/* ---- TLS
+ * ----------------------------------------------------------------------------------------- */
+
+/* A ClientHello for this name ("": none) in one record. */
+static size_t
+hello(const char *name, uint8_t out[512])
+{
+	static const uint8_t start[] = {3, 3};
+	size_t n = strlen(name), ext = n > 0 ? n + 9 : 0, body = 2 + 32 + 1 + 4 + 2 + 2 + ext,
+	       at = 0;
+	uint8_t *p = out;
+
+	memset(out, 0, 512);
+	memcpy(p, "\x16\x03\x01", 3);
+	p[4] = (uint8_t)(body + 4);
+	p[5] = 1;
+	p[8] = (uint8_t)body;
+	memcpy(p + 9, start, 2);
+	at = 9 + 2 + 32 + 1;
+	memcpy(p + at, "\0\2\x13\1\1\0", 6);
+	at += 6;
+	p[at + 1] = (uint8_t)ext;
+	at += 2;
+	if (n > 0) {
+		uint8_t e[9] = {0, 0, 0, (uint8_t)(n + 5), 0, (uint8_t)(n + 3), 0, 0, (uint8_t)n};
+
+		memcpy(p + at, e, 9);
+		memcpy(p + at + 9, name, n);
+		at += 9 + n;
+	}
+	return at;
+}
+
+static void
+expect_alert(int guest)
+{
+	peer_expect(guest, "\x15\x03\x03");
+	uint8_t rest[4];
+
+	assert_int_equal(peer_recv(guest, rest, 4, MSG_WAITALL), 4);
+	assert_int_equal(rest[3], 49);
+	peer_expect_end(guest);
+	close(guest);
+}
+
+static void
+test_tls(void **state)
+{
+	struct scene s;
+	uint8_t bytes[512], got[512];
+	size_t n;
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, NULL);
+	/* In two pieces, the first of them a single byte. */
+	n = hello("Public.Example.", bytes);
+	guest = guest_call(&s.g, "public.example", s.port);
+	assert_int_equal(send(guest, bytes, 1, 0), 1);
+	served = peer_accept(s.origin);
+	assert_int_equal(send(guest, bytes + 1, n - 1, 0), n - 1);
+	assert_int_equal(peer_recv(served, got, n, MSG_WAITALL), n);
+	assert_memory_equal(got, bytes, n);
+	check_talk(guest, served);
+	struct netevent ev = next_event(&s);
+	assert_int_equal(ev.kind, NETEVENT_TLS);
+	assert_int_equal(ev.verdict, NETEVENT_ALLOWED);
+	assert_int_equal(next_event(&s).op, NETEVENT_CLOSE);
+	/* Another name, none, one that is no name, an address. */
+	static const struct {
+		const char *name, *reason;
+	} wrong[] = {{"other.example", "other.example"}, {"", "tls_no_sni"}, {"a b", "a b"},
+		{FAKE_PUBLIC, FAKE_PUBLIC}, {"public.example.evil.example", "evil"}};
+
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		n = hello(wrong[i].name, bytes);
+		guest = guest_call(&s.g, "public.example", s.port);
+		assert_int_equal(send(guest, bytes, n, 0), n);
+		expect_alert(guest);
+		expect_blocked(&s, NETEVENT_TLS, "public.example", "<name check>", wrong[i].reason);
+		served = peer_accept(s.origin);
+		assert_true(peer_recv(served, got, 1, 0) <= 0);
+		close(served);
+	}
+	/* Never finished. */
+	n = hello("public.example", bytes);
+	guest = guest_call(&s.g, "public.example", s.port);
+	assert_int_equal(send(guest, bytes, n - 3, 0), n - 3);
+	expect_alert(guest);
+	expect_blocked(&s, NETEVENT_TLS, "public.example", "<name check>", "tls_malformed");
+	scene_stop(&s);
+}
+
+/* To an address: a name in it is judged like any other. */
+static void
+test_tls_to_address(void **state)
+{
+	struct scene s;
+	char policy[96];
+	uint8_t bytes[512];
+	size_t n;
+	int guest, served;
+
+	(void)state;
+	snprintf(policy, sizeof(policy), "locked\nallow %s\nallow public.example\n", FAKE_PUBLIC);
+	scene_start(&s, policy);
+	for (int i = 0; i < 2; i++) {
+		n = hello(i == 0 ? "" : "public.example", bytes);
+		guest = guest_connect(&s.g, ntohl(inet_addr(FAKE_PUBLIC)), s.port);
+		assert_int_equal(send(guest, bytes, n, 0), n);
+		served = peer_accept(s.origin);
+		assert_int_equal(peer_recv(served, bytes, n, MSG_WAITALL), n);
+		check_talk(guest, served);
+	}
+	n = hello("other.example", bytes);
+	guest = guest_connect(&s.g, ntohl(inet_addr(FAKE_PUBLIC)), s.port);
+	assert_int_equal(send(guest, bytes, n, 0), n);
+	expect_alert(guest);
+	scene_stop(&s);
+}
+
+/* ---- denials
+ * ------------------------------------------------------------------------------------- */
+
+static void
+test_denials(void **state)
+{
+	struct scene s;
+	uint8_t bytes[512];
+	size_t n;
+	int guest;
+
+	(void)state;
+	scene_start(&s, "locked\n");
+	s.g.o.sandbox = NULL;
+	guest = guest_call(&s.g, "public.example", s.port);
+	peer_send(guest, "HEAD /x HTTP/1.1\r\nHost: public.example\r\n\r\n");
+	expect_in_head(guest, "403 Forbidden");
+	assert_string_equal(read_rest(guest), "");
+	close(guest);
+	struct netevent ev = next_event(&s);
+	assert_int_equal(ev.status, 403);
+	assert_string_equal(ev.method, "HEAD");
+	assert_string_equal(ev.path, "/x");
+	guest = guest_call(&s.g, "public.example", s.port);
+	n = hello("public.example", bytes);
+	assert_int_equal(send(guest, bytes, n, 0), n);
+	expect_alert(guest);
+	expect_blocked(&s, NETEVENT_TLS, "public.example", "<default policy>", "");
+	guest = guest_call(&s.g, "public.example", s.port);
+	peer_send(guest, "\1\2\3");
+	peer_expect_reset(guest);
+	close(guest);
+	expect_blocked(&s, NETEVENT_TCP, "public.example", "<default policy>", "");
+	guest = guest_call(&s.g, "public.example", s.port); /* silent */
+	peer_expect_reset(guest);
+	close(guest);
+	expect_blocked(&s, NETEVENT_TCP, "public.example", "<default policy>", "");
+	assert_int_equal(fake_calls, 0);
+	expect_nobody(s.origin);
+	scene_stop(&s);
+}
+
+/* A rule that looks at requests: those are let through one by one, what shows none is refused. */
+static void
+test_rules_for_requests(void **state)
+{
+	struct scene s;
+	uint8_t bytes[512];
+	size_t n;
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, "locked\nallow public.example --method GET --path /ok/**\n");
+	guest = guest_call(&s.g, "public.example", s.port);
+	peer_send(guest, "GET /ok/1 HTTP/1.1\r\nHost: public.example\r\n\r\n");
+	served = peer_accept(s.origin);
+	expect_in_head(served, "GET /ok/1 ");
+	peer_send(served, PAGE);
+	expect_in_head(guest, "200 OK");
+	peer_expect(guest, "hello");
+	peer_send(
+		guest, "POST /ok/1 HTTP/1.1\r\nHost: public.example\r\nContent-Length: 0\r\n\r\n");
+	expect_in_head(guest, "403 Forbidden");
+	close(guest);
+	close(served);
+	guest = guest_call(&s.g, "public.example", s.port);
+	peer_send(guest, "GET /ok/%2e%2e/no HTTP/1.1\r\nHost: public.example\r\n\r\n");
+	expect_in_head(guest, "403 Forbidden");
+	close(guest);
+	n = hello("public.example", bytes);
+	guest = guest_call(&s.g, "public.example", s.port);
+	assert_int_equal(send(guest, bytes, n, 0), n);
+	expect_alert(guest);
+	guest = guest_call(&s.g, "public.example", s.port);
+	peer_send(guest, "\1");
+	peer_expect_reset(guest);
+	close(guest);
+	expect_nobody(s.origin);
+	scene_stop(&s);
+}
+
+/* ---- bodies and answers
+ * -------------------------------------------------------------------------- */
+
+static int
+open_request(struct scene *s, const char *request, int *ret_served)
+{
+	int guest = guest_call(&s->g, "public.example", s->port);
+
+	peer_send(guest, request);
+	*ret_served = peer_accept(s->origin);
+	return guest;
+}
+
+static void
+test_answers(void **state)
+{
+	static const char get[] = "GET / HTTP/1.1\r\nHost: public.example\r\n\r\n";
+	static const struct {
+		const char *answer, *want;
+		bool reset;
+	} all[] = {
+		/* until the end; chunked; interim first; an answer that is no HTTP; cut short */
+		{"HTTP/1.0 200 OK\r\n\r\nall of it",
+			"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it", false},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: "
+		 "close\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+			"chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+			false},
+		{"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+			"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+			false},
+		{"SSH-2.0-x\r\n", "HTTP/1.1 502 Bad Gateway\r\n", false},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+			"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", true},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3x\r\n",
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+		{"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "HTTP/1.1 502 Bad Gateway\r\n",
+			false},
+		{"", "HTTP/1.1 502 Bad Gateway\r\n", false},
+	};
+	struct scene s;
+
+	(void)state;
+	scene_start(&s, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		int served, guest = open_request(&s, get, &served);
+
+		expect_in_head(served, "GET / ");
+		peer_send(served, all[i].answer);
+		shutdown(served, SHUT_WR);
+		peer_expect(guest, all[i].want);
+		if (all[i].reset)
+			peer_expect_reset(guest);
+		close(guest);
+		close(served);
+	}
+	scene_stop(&s);
+}
+
+/* Large, both ways, with a reader that is slow: nothing is lost, and memory stays bounded. */
+static void
+test_large_bodies(void **state)
+{
+	enum { SIZE = 8 << 20 };
+	struct scene s;
+	char head[256];
+	int guest, served;
+	pid_t pid;
+
+	(void)state;
+	scene_start(&s, NULL);
+	snprintf(head, sizeof(head),
+		"POST / HTTP/1.1\r\nHost: public.example\r\nContent-Length: %d\r\n\r\n", SIZE);
+	guest = open_request(&s, head, &served);
+	pid = fork();
+	if (pid == 0)
+		_exit(stream_send(guest, 7, SIZE) ? 0 : 1);
+	expect_in_head(served, "POST / ");
+	struct stream want = {7};
+	uint8_t got[4096], expect[4096];
+
+	for (size_t at = 0; at < SIZE; at += sizeof(got)) {
+		assert_int_equal(peer_recv(served, got, sizeof(got), MSG_WAITALL), sizeof(got));
+		stream_fill(&want, expect, sizeof(expect));
+		assert_memory_equal(got, expect, sizeof(got));
+	}
+	peer_send(served, PAGE);
+	expect_in_head(guest, "200 OK");
+	peer_expect(guest, "hello");
+	close(guest);
+	close(served);
+	scene_stop(&s);
+}
+
+static void
+test_upgrade(void **state)
+{
+	struct scene s;
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, NULL);
+	guest = open_request(&s,
+		"GET /ws HTTP/1.1\r\nHost: public.example\r\nConnection: keep-alive, Upgrade\r\n"
+		"Upgrade: websocket\r\n\r\nearly",
+		&served);
+	expect_in_head(served, "Upgrade: websocket\r\n");
+	peer_send(served, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+			  "Upgrade\r\n\r\nfirst");
+	expect_in_head(guest, "101 ");
+	peer_expect(guest, "first");
+	peer_expect(served, "early");
+	check_talk(guest, served);
+	/* Refused by the origin: an ordinary answer, and the next request is judged. */
+	guest = open_request(&s,
+		"GET /ws HTTP/1.1\r\nHost: public.example\r\nConnection: Upgrade\r\n"
+		"Upgrade: websocket\r\n\r\nGET / HTTP/1.1\r\nHost: other.example\r\n\r\n",
+		&served);
+	expect_in_head(served, "GET /ws ");
+	peer_send(served, PAGE);
+	expect_in_head(guest, "200 OK");
+	peer_expect(guest, "hello");
+	expect_in_head(guest, "403 Forbidden");
+	peer_expect_end(served);
+	close(guest);
+	close(served);
+	scene_stop(&s);
+}
+
+/* ---- the log's feed
+ * ------------------------------------------------------------------------------ */
+
+/* Nobody reads: nothing waits, and the sums come as soon as somebody does. */
+static void
+test_flood(void **state)
+{
+	enum { MANY = 3000 };
+	struct scene s;
+	uint32_t addr, count = 0;
+	int guest;
+
+	(void)state;
+	scene_start(&s, "locked\n");
+	addr = guest_resolve(&s.g, "public.example");
+	for (int i = 0; i < MANY; i++) {
+		guest = guest_connect(&s.g, addr, 9);
+		assert_int_equal(send(guest, "\1", 1, MSG_NOSIGNAL), 1);
+		peer_expect_reset(guest);
+		close(guest);
+	}
+	while (count < MANY)
+		count += next_event(&s).count;
+	assert_int_equal(count, MANY);
+	scene_stop(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_absolute),
+		cmocka_unit_test(test_each_request_is_judged),
+		cmocka_unit_test(test_connect),
+		cmocka_unit_test(test_host_must_agree),
+		cmocka_unit_test(test_split_head),
+		cmocka_unit_test(test_server_speaks_first),
+		cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_tls_to_address),
+		cmocka_unit_test(test_denials),
+		cmocka_unit_test(test_rules_for_requests),
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_large_bodies),
+		cmocka_unit_test(test_upgrade),
+		cmocka_unit_test(test_flood),
+	};
+
+	make_network();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
