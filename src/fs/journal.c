@@ -116,14 +116,20 @@ journal_open(int fd, struct journal **ret, struct err *e)
 }
 
 void
+journal_release(struct journal *j)
+{
+	free(j->free_inodes.v);
+	for (unsigned k = 0; k < JOURNAL_CLASSES; k++)
+		free(j->free_entries[k].v);
+}
+
+void
 journal_close(struct journal *j)
 {
 	if (j == NULL)
 		return;
 	munmap(j->head, j->size);
-	free(j->free_inodes.v);
-	for (unsigned k = 0; k < JOURNAL_CLASSES; k++)
-		free(j->free_entries[k].v);
+	journal_release(j);
 	free(j);
 }
 

@@ -121,6 +121,7 @@ struct journal {
 size_t journal_size(const struct journal_caps *caps);
 /* Lays the memory out. 0 or -EINVAL where it is too small. */
 int journal_view(struct journal *j, void *base, size_t size, const struct journal_caps *caps);
+void journal_release(struct journal *j);
 /* Maps what fs_journal_new made. */
 int journal_open(int fd, struct journal **ret, struct err *e);
 void journal_close(struct journal *j);

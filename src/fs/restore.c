@@ -372,7 +372,6 @@ restore(struct fs *fs, struct journal *j, struct err *e)
 	struct restore r = {.fs = fs, .j = j};
 	CLEAN_FREE struct inode **inodes = NULL;
 	CLEAN_FREE enum place *place = NULL;
-
 	struct journal_inode root;
 
 	if (!journal_read_head(j, &r.head) || r.head.incomplete || r.head.ninodes == 0 ||
@@ -392,7 +391,7 @@ restore(struct fs *fs, struct journal *j, struct err *e)
 	fs->push = fs->ready && r.head.ready & JOURNAL_PUSH;
 	restore_handles(&r);
 	drop_unused(&r);
-	log_warn("going on: %zu files, %zu names, %zu open", fs->ninodes, fs->nentries,
+	log_debug("going on: %zu files, %zu names, %zu open", fs->ninodes, fs->nentries,
 		fs->nhandles);
 	return begin_again(&r, e);
 }

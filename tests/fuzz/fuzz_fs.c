@@ -1,7 +1,8 @@
 /*
  * Whole requests against the fs role's server, on a temporary folder: sequences that a hostile
  * guest could send. Most ids, handles and names come from small sets, so that they meet; after each
- * input the file outside of the served folder must be as it was.
+ * input the file outside of the served folder must be as it was. Now and then the server dies, and
+ * the next one goes on with its journal, into which a hostile one may have written.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include <base/io.h>
+#include <base/log.h>
 #include <wire/fuse.h>
 
 #include "server.h"
@@ -23,7 +25,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define IDS   16
 #define STEPS 64
 
+static const struct journal_caps caps = {
+	.inodes = 256, .handles = 64, .entries = {256, 64, 32}, .ring = 4096};
+
 struct world {
+	void *memory; /* the journal's */
+	struct journal journal;
 	char dir[64];
 	int dirfd, rootfd, home;
 	struct fs fs;
@@ -68,6 +75,7 @@ world_make(struct world *w)
 	struct err e = {0};
 	int fd;
 
+	log_init("fuzz_fs", LOG_QUIET);
 	umask(0);
 	snprintf(w->dir, sizeof(w->dir), "/tmp/paddock-fuzz-XXXXXX");
 	must(mkdtemp(w->dir) != NULL, "temporary folder");
@@ -88,6 +96,20 @@ world_make(struct world *w)
 	watch_init(&w->fs);
 	must(fs_tables_init(&w->fs, &e) == 0, "tables");
 	w->fs.ready = true;
+	w->memory = malloc(journal_size(&caps));
+	must(w->memory != NULL, "memory");
+}
+
+static void
+journal_start(struct world *w)
+{
+	memset(w->memory, 0, journal_size(&caps));
+	must(journal_view(&w->journal, w->memory, journal_size(&caps), &caps) == 0, "journal");
+	journal_begin(&w->journal);
+	w->fs.journal = &w->journal;
+	journal_inode_add(&w->fs, w->fs.root);
+	journal_ready(&w->fs);
+	w->journal.head->processes = 1;
 }
 
 static void
@@ -98,6 +120,7 @@ world_begin(struct world *w, const uint8_t *data, size_t size)
 	must(fchdir(w->fs.opt.proc_fd) == 0, "folder of descriptors");
 	must(symlinkat("../outside", w->rootfd, "link") == 0, "link");
 	must(mkdirat(w->rootfd, "a", 0755) == 0 && mkfifoat(w->rootfd, "f", 0644) == 0, "content");
+	journal_start(w);
 	w->p = data;
 	w->left = size;
 	w->nids = w->nhandles = 0;
@@ -133,6 +156,9 @@ world_end(struct world *w)
 	must(w->fs.ninodes == 1 && w->fs.nentries == 0 && w->fs.nhandles == 0 &&
 			w->fs.ncached == 0 && w->fs.nheld == 0,
 		"something was not released");
+	w->fs.journal = NULL;
+	w->fs.root->record = NULL;
+	journal_release(&w->journal);
 	clear_root(w);
 	watch_read(&w->fs);
 	buf_clear(&w->fs.out);
@@ -379,9 +405,11 @@ step(struct world *w)
 	h.len = (uint32_t)m.len;
 	memcpy(m.data, &h.len, sizeof(h.len));
 	dispatch(&w->fs, m.data, m.len);
-	if (!fuse_request_is_oneway(h.opcode))
+	/* Nothing is said twice. */
+	if (!fuse_request_is_oneway(h.opcode) && w->fs.out.len > 0)
 		learn(w, h.opcode);
 	buf_clear(&w->fs.out);
+	journal_sent(&w->fs);
 }
 
 /* Somebody on the host. */
@@ -397,6 +425,79 @@ host_step(struct world *w)
 	buf_clear(&w->fs.notes);
 }
 
+/* Fields of records, mostly; the head and the ring too. */
+static void
+write_anything(struct world *w)
+{
+	uint8_t *const at[] = {(void *)w->journal.head, (void *)w->journal.inodes,
+		(void *)w->journal.handles, w->journal.entries[0], w->journal.entries[1],
+		w->journal.ring};
+
+	for (int n = byte(w) % 8; n > 0; n--) {
+		uint8_t *p = at[byte(w) % (sizeof(at) / sizeof(at[0]))];
+
+		p += byte(w) * 4;
+		for (int k = byte(w) % 9; k > 0; k--)
+			*p++ = byte(w);
+	}
+}
+
+/* What the guest holds references to. */
+static size_t
+count_known(const struct fs *fs)
+{
+	size_t n = 0;
+
+	for (const struct inode *i = inode_after(fs, NULL); i != NULL; i = inode_after(fs, i))
+		n += i->nlookup > 0;
+	return n;
+}
+
+/* Another process: of the last one there is nothing but the journal. */
+static void
+crash(struct world *w)
+{
+	const size_t size = journal_size(&caps);
+	uint8_t *copy = malloc(size);
+	struct fs next = {.opt = w->fs.opt,
+		.inotify_fd = w->fs.inotify_fd,
+		.handles_max = w->fs.handles_max,
+		.cached_max = w->fs.cached_max};
+	struct err e = {0};
+	bool honest = byte(w) % 2;
+	size_t nhandles = w->fs.nhandles, nknown = count_known(&w->fs);
+
+	memcpy(copy, w->memory, size);
+	fs_tables_release(&w->fs);
+	buf_release(&w->fs.out);
+	buf_release(&w->fs.notes);
+	free(w->fs.replied);
+	journal_release(&w->journal);
+	memcpy(w->memory, copy, size);
+	free(copy);
+	w->fs = next;
+	must(fs_tables_init(&w->fs, &e) == 0, "tables");
+	must(journal_view(&w->journal, w->memory, size, &caps) == 0, "journal");
+	if (!honest)
+		write_anything(w);
+	if (restore(&w->fs, &w->journal, &e) < 0) {
+		must(!honest || w->journal.head->incomplete, "an honest journal was refused");
+		fs_tables_release(&w->fs);
+		w->fs = next;
+		must(fs_tables_init(&w->fs, &e) == 0, "tables");
+		journal_release(&w->journal);
+		journal_start(w);
+	} else if (honest) {
+		must(w->fs.nhandles == nhandles && count_known(&w->fs) == nknown,
+			"something was forgotten");
+	}
+	w->fs.ready = true;
+	while (w->fs.resync)
+		coherence_resync_step(&w->fs);
+	buf_clear(&w->fs.out);
+	buf_clear(&w->fs.notes);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -404,8 +505,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	world_begin(&w, data, size);
 	for (int k = 0; k < STEPS && w.left > 0; k++) {
-		if (byte(&w) >= 240)
+		uint8_t b = byte(&w);
+
+		if (b >= 240)
 			host_step(&w);
+		else if (b >= 232)
+			crash(&w);
 		else
 			step(&w);
 	}
