@@ -53,17 +53,24 @@ note_inval_inode(struct fs *fs, uint64_t id, int64_t off)
 	note_end(fs, sizeof(n));
 }
 
-void
-note_inval_entry(struct fs *fs, uint64_t dir, const char *name)
+static void
+note_entry(struct fs *fs, uint64_t dir, const char *name, uint32_t flags)
 {
 	size_t len = strlen(name);
-	struct fuse_notify_inval_entry_out n = {.parent = dir, .namelen = (uint32_t)len};
+	struct fuse_notify_inval_entry_out n = {
+		.parent = dir, .namelen = (uint32_t)len, .flags = flags};
 
-	log_debug("note: entry %llu '%s'", (unsigned long long)dir, name);
+	log_debug("note: entry %llu '%s' %x", (unsigned long long)dir, name, flags);
 	note_head(fs, FUSE_NOTIFY_INVAL_ENTRY, sizeof(n) + len + 1);
 	buf_append(&fs->notes, &n, sizeof(n));
 	buf_append(&fs->notes, name, len + 1);
 	note_end(fs, sizeof(n) + len + 1);
+}
+
+void
+note_inval_entry(struct fs *fs, uint64_t dir, const char *name)
+{
+	note_entry(fs, dir, name, 0);
 }
 
 /*
@@ -342,7 +349,11 @@ coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsign
 	}
 }
 
-/* What the guest was told about it was for as long as it is watched. */
+/*
+ * What the guest was told about it was for as long as it is watched. It is to ask again, but what
+ * is mounted below, and who works there, stays: a guest older than Linux 6.2 takes no notice of
+ * that.
+ */
 void
 coherence_unwatched(struct fs *fs, struct inode *i)
 {
@@ -353,9 +364,24 @@ coherence_unwatched(struct fs *fs, struct inode *i)
 	{
 		const struct entry *e = container_of(l, struct entry, in_parent);
 
-		note_inval_entry(fs, i->id, e->name);
+		note_entry(fs, i->id, e->name, FUSE_EXPIRE_ONLY);
 		if (e->child != NULL)
 			note_inval_inode(fs, e->child->id, -1);
+	}
+}
+
+/*
+ * Short times do for names and attributes, but the pages of a file that is open stay as they are
+ * until somebody asks for its attributes.
+ */
+void
+coherence_look_at_open(struct fs *fs)
+{
+	for (size_t k = 0; k < fs->nhandle_slots; k++) {
+		const struct handle *h = fs->handles[k];
+
+		if (h != NULL && h->inode != NULL && !h->dir && h->inode->wd < 0)
+			coherence_check_inode(fs, h->inode);
 	}
 }
 

@@ -37,6 +37,7 @@
 #define OUT_FLUSH      (64u << 10) /* written at once rather than after the batch */
 #define OUT_KEEP       (4u << 20)  /* an empty buffer larger than this is given back */
 #define WATCH_DELAY_MS 5
+#define LOOK_MS        1000
 
 #ifndef OPEN_TREE_CLONE
 #define OPEN_TREE_CLONE 1
@@ -208,6 +209,24 @@ append_notes(struct fs *fs)
 	buf_clear(&fs->notes);
 }
 
+/* Files that are open where nobody watches. */
+static void
+look_at_open(struct fs *fs)
+{
+	uint64_t now;
+
+	if (!fs->blind || fs->nhandles == 0) {
+		fs->look_at_ms = 0;
+		return;
+	}
+	now = clock_mono_ms();
+	if (fs->look_at_ms != 0 && now < fs->look_at_ms)
+		return;
+	if (fs->look_at_ms != 0)
+		coherence_look_at_open(fs);
+	fs->look_at_ms = now + LOOK_MS;
+}
+
 /* Host changes, while there is room for what they cause. */
 static void
 handle_events(struct fs *fs, bool readable)
@@ -223,6 +242,7 @@ handle_events(struct fs *fs, bool readable)
 		watch_read(fs);
 	if (fs->resync)
 		coherence_resync_step(fs);
+	look_at_open(fs);
 	append_notes(fs);
 }
 
@@ -233,7 +253,11 @@ timeout_ms(const struct fs *fs)
 		return -1;
 	if (fs->resync)
 		return 0;
-	return fs->watch_at_ms != 0 ? deadline_left_ms(fs->watch_at_ms) : -1;
+	if (fs->watch_at_ms != 0)
+		return deadline_left_ms(fs->watch_at_ms);
+	if (!fs->blind || fs->nhandles == 0)
+		return -1;
+	return fs->look_at_ms != 0 ? deadline_left_ms(fs->look_at_ms) : LOOK_MS;
 }
 
 /* Waits, then does one round. 0, 1 at the end of the stream, -errno. */

@@ -164,7 +164,8 @@ struct fs {
 
 	int inotify_fd;
 	bool blind; /* some folder could not be watched */
-	bool blind_said;
+	bool blind_said, overflow_said;
+	uint64_t look_at_ms; /* when open files are looked at; 0: there is no need to */
 	uint64_t watch_at_ms; /* when pending events are due; 0: none are */
 	bool resync;          /* events were lost: the table is being walked */
 	struct inode *resync_at;
@@ -297,6 +298,8 @@ enum { CHECK_NAMES = 1, CHECK_DELETED = 2 }; /* the event was about the name; it
 void coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsigned how);
 /* It is not watched any more: the guest is told to ask again, and gets short times then. */
 void coherence_unwatched(struct fs *fs, struct inode *i);
+/* Every second, while some folder is not watched. */
+void coherence_look_at_open(struct fs *fs);
 /* Events were lost: everything is compared, a piece at a time. */
 void coherence_resync_start(struct fs *fs);
 void coherence_resync_step(struct fs *fs);

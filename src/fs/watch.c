@@ -200,8 +200,10 @@ watch_gone(struct fs *fs, int wd)
 {
 	struct inode *i;
 
-	while ((i = first_of(fs, wd)) != NULL)
+	while ((i = first_of(fs, wd)) != NULL) {
 		forget_wd(fs, i);
+		coherence_unwatched(fs, i);
+	}
 }
 
 static void
@@ -212,7 +214,10 @@ one_event(struct fs *fs, struct batch *b, const struct inotify_event *ev)
 
 	log_debug("event: watch %d %x '%s'", ev->wd, ev->mask, ev->len > 0 ? ev->name : "");
 	if (ev->mask & IN_Q_OVERFLOW) {
-		log_debug("inotify events were lost: comparing everything");
+		if (!fs->overflow_said)
+			log_warn("so much changed that events were lost: comparing everything; "
+				 "see fs.inotify.max_queued_events");
+		fs->overflow_said = true;
 		coherence_resync_start(fs);
 		return;
 	}
