@@ -16,21 +16,45 @@ struct world {
 	int server_end, journal_fd;
 	struct journal *j;
 	struct fuse_line line;
+	bool no_inotify; /* for the next process */
+	int processes;
 };
+
+/* Each process has folders of its own to show in the place of shadows. */
+static int
+make_shadow(struct world *w)
+{
+	char name[16];
+	int fd;
+
+	snprintf(name, sizeof(name), "shadows%d", w->processes++);
+	assert_int_equal(mkdirat(w->k.dirfd, name, 0755), 0);
+	fd = openat(w->k.dirfd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(fd, "0", 0755), 0);
+	return fd;
+}
 
 static void
 spawn(struct world *w)
 {
+	CLEAN_CLOSE int shadow_fd = make_shadow(w);
+
 	w->k.pid = fork();
 	if (w->k.pid == 0) {
+		struct strv shadows = {0};
 		struct fs_options o = {.stream_fd = w->server_end,
 			.root_fd = w->k.rootfd,
 			.guest_uid = FK_UID,
 			.guest_gid = FK_UID,
+			.shadows = &shadows,
+			.shadow_fd = shadow_fd,
 			.journal_fd = w->journal_fd};
 		struct err e = {0};
 
+		strv_add(&shadows, "/target");
 		close(w->k.sock);
+		if (w->no_inotify)
+			fk_forbid_inotify();
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		o.proc_fd = fs_proc_open(&e);
 		_exit(o.proc_fd < 0 || fs_serve(&o, &e) < 0 ? 1 : 0);
@@ -453,6 +477,48 @@ test_changes_meanwhile(void **state)
 	seen_release(&s);
 }
 
+/* The guest has a mount there, which goes if the answer is another one. */
+static void
+test_shadow_stays(void **state)
+{
+	struct world *w = *state;
+	int64_t id = fk_lookup(&w->k, ROOT, "target");
+
+	assert_true(id > 0);
+	for (int round = 0; round < 2; round++) {
+		restart(w);
+		assert_int_equal(fk_getattr(&w->k, (uint64_t)id, NULL), 0);
+		assert_int_equal(fk_lookup(&w->k, ROOT, "target"), id);
+	}
+	assert_int_equal(fk_lookup(&w->k, (uint64_t)id, "x"), 0);
+}
+
+/* What was told for long is told again, for a second only. */
+static void
+test_watches_are_gone(void **state)
+{
+	struct world *w = *state;
+	struct fuse_entry_out eo;
+	struct seen s;
+
+	fk_host_file(&w->k, "kept", "");
+	assert_int_equal(fk_name(&w->k, FUSE_LOOKUP, ROOT, "kept"), 0);
+	eo = FK_OUT(&w->k, fuse_entry_out);
+	assert_true(eo.entry_valid > 1 && eo.attr_valid > 1);
+	kill_server(w);
+	w->no_inotify = true;
+	spawn(w);
+	take_over(w, &s);
+	take_rest(w, &s);
+	take_rest(w, &s);
+	assert_true(has_entry_note(&s.after, "kept"));
+	seen_release(&s);
+	assert_int_equal(fk_name(&w->k, FUSE_LOOKUP, ROOT, "kept"), 0);
+	assert_int_equal(FK_OUT(&w->k, fuse_entry_out).nodeid, eo.nodeid);
+	eo = FK_OUT(&w->k, fuse_entry_out);
+	assert_true(eo.entry_valid == 1 && eo.attr_valid == 1);
+}
+
 /* A journal that did not hold everything is none: better no server than a stale one. */
 static void
 test_incomplete(void **state)
@@ -483,6 +549,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_note_that_was_not_sent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ended_within_a_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shadow_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_watches_are_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_incomplete, setup, teardown),
 	};
 
