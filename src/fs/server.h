@@ -165,7 +165,7 @@ struct fs {
 	int inotify_fd;
 	bool blind; /* some folder could not be watched */
 	bool blind_said, overflow_said;
-	uint64_t look_at_ms; /* when open files are looked at; 0: there is no need to */
+	uint64_t look_at_ms;  /* when open files are looked at; 0: there is no need to */
 	uint64_t watch_at_ms; /* when pending events are due; 0: none are */
 	bool resync;          /* events were lost: the table is being walked */
 	struct inode *resync_at;
