@@ -14,7 +14,7 @@ setup() {
 mount_with() {
 	coproc FS { FS_RESTART=1 FS_WATCHES=$1 exec "$FS_MOUNT" "$W/host" "$W/mnt" "$(id -u)" 2>"$W/log" 3>&-; }
 	FS_IN=${FS[1]} FS_JOB=$FS_PID
-	read -r -t 10 -u "${FS[0]}" word SERVER
+	read -r -t 10 -u "${FS[0]}" word _
 	[ "$word" = ready ]
 }
 
@@ -60,7 +60,7 @@ all_new() {
 	for d in 0 1 2 3 4 5 6 7; do
 		shows "mnt/d$d/f" "new $d" && [ ! -e "mnt/d$d/gone" ] && shows "mnt/d$d/come" come &&
 			shows "mnt/d$d/a" "both $d" && [ -d "mnt/d$d/moved" ] && [ ! -e "mnt/d$d/sub" ] &&
-			[ "$(ls "mnt/d$d" | xargs)" = "a b come f moved" ] || return 1
+			[ "$(cd "mnt/d$d" && echo *)" = "a b come f moved" ] || return 1
 	done
 }
 
