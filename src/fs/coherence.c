@@ -122,6 +122,7 @@ coherence_same_data(const struct inode *i, const struct statx *st)
 static void
 remember(struct inode *i, const struct statx *st, bool own)
 {
+	i->version++;
 	i->known = (struct known){
 		.size = st->stx_size,
 		.mtime_s = st->stx_mtime.tv_sec,
@@ -250,6 +251,11 @@ coherence_entry_ttl(const struct inode *dir)
 static void
 check_stat(struct fs *fs, struct inode *i, const struct statx *st)
 {
+	/* Most probably of the guest's own change, which ends soon. */
+	if (i->changing > 0) {
+		i->event_missed = true;
+		return;
+	}
 	if (!i->known.valid)
 		return;
 	if (same(&i->known, st) && !i->known.own && is_racy(&i->known)) {

@@ -172,41 +172,68 @@ append_notes(struct fs *fs)
 	buf_clear(&fs->notes);
 }
 
+size_t
+reply_begin(struct fs *fs)
+{
+	struct fuse_out_header h = {0};
+	size_t start = fs->out.len;
+
+	buf_append(&fs->out, &h, sizeof(h));
+	return start;
+}
+
+void
+reply_end(struct fs *fs, size_t start, uint64_t unique, int error)
+{
+	struct fuse_out_header h = {.error = error < 0 ? error : 0, .unique = unique};
+
+	if (error < 0)
+		fs->out.len = start + sizeof(h);
+	h.len = (uint32_t)(fs->out.len - start);
+	memcpy(fs->out.data + start, &h, sizeof(h));
+	journal_answered(fs, fs->out.data + start, h.len);
+	fuse_line_seal(&fs->out);
+	insert_early(fs, start);
+	append_notes(fs);
+}
+
+/* No reply is due, or it comes later. */
+static void
+no_reply(struct fs *fs, size_t start)
+{
+	fs->out.len = start;
+	buf_clear(&fs->early);
+	append_notes(fs);
+}
+
 int
 dispatch(struct fs *fs, const uint8_t *p, size_t n)
 {
 	struct fuse_request r;
-	struct fuse_out_header h = {0};
 	int e = fuse_request_decode(p, n, &r);
 	size_t start = fs->out.len;
 
 	fs->taken++;
 	if (!wants_reply(&r.head)) {
-		/* An INTERRUPT's request has been answered by now: they are handled in order. */
+		/* INTERRUPT: most is answered by now, for all but jobs is handled in order. */
 		if (e == 0 && r.head.opcode != FUSE_INTERRUPT)
 			run_any(fs, &r, &fs->out);
-		fs->out.len = start;
-		buf_clear(&fs->early);
-		append_notes(fs);
+		no_reply(fs, start);
 		return 0;
 	}
 	if (fs->doubts && restore_check(fs, &r) == RESTORE_REPLIED)
 		return 0;
 	journal_request(fs, r.head.unique, r.head.opcode);
-	buf_append(&fs->out, &h, sizeof(h));
+	reply_begin(fs);
 	if (e == 0)
 		e = run_after(fs, &r, &fs->out);
-	if (e < 0)
-		fs->out.len = start + sizeof(h);
-	h = (struct fuse_out_header){.len = (uint32_t)(fs->out.len - start),
-		.error = e < 0 ? e : 0,
-		.unique = r.head.unique};
-	memcpy(fs->out.data + start, &h, sizeof(h));
-	journal_answered(fs, fs->out.data + start, h.len);
-	fuse_line_seal(&fs->out);
-	insert_early(fs, start);
-	log_debug("%s %llu '%s': %d, %u bytes", fuse_opcode_name(r.head.opcode),
-		(unsigned long long)r.head.nodeid, r.name != NULL ? r.name : "", h.error, h.len);
-	append_notes(fs);
+	log_debug("%s %llu '%s': %d", fuse_opcode_name(r.head.opcode),
+		(unsigned long long)r.head.nodeid, r.name != NULL ? r.name : "", e);
+	if (e == OP_LATER) {
+		journal_request(fs, 0, 0);
+		no_reply(fs, start);
+	} else {
+		reply_end(fs, start, r.head.unique, e);
+	}
 	return 0;
 }

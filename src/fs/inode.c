@@ -445,6 +445,7 @@ fs_tables_reset(struct fs *fs)
 {
 	struct inode *i, *next;
 
+	fs->mounts++;
 	for (size_t k = 0; k < fs->nhandle_slots; k++)
 		if (fs->handles[k] != NULL)
 			handle_close(fs, fs->handles[k]);

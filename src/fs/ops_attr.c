@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
@@ -195,25 +194,9 @@ int
 op_statfs(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
 	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
-	struct fuse_statfs_out so = {0};
-	struct statfs st;
 	int e = nodefd_get(fs, i, &n);
 
-	(void)r;
-	if (e < 0)
-		return e;
-	if (fstatfs(n.fd, &st) < 0)
-		return -errno;
-	so.st.blocks = st.f_blocks;
-	so.st.bfree = st.f_bfree;
-	so.st.bavail = st.f_bavail;
-	so.st.files = st.f_files;
-	so.st.ffree = st.f_ffree;
-	so.st.bsize = (uint32_t)st.f_bsize;
-	so.st.namelen = FUSE_WIRE_NAME_MAX;
-	so.st.frsize = (uint32_t)st.f_frsize;
-	buf_append(out, &so, sizeof(so));
-	return 0;
+	return e < 0 ? e : job_do(fs, i, r, JOB_STATFS, n.fd, -1, out);
 }
 
 int
@@ -223,12 +206,8 @@ op_syncfs(struct fs *fs, struct inode *i, const struct fuse_request *r, struct b
 	CLEAN_CLOSE int fd = -1;
 	int e = nodefd_get(fs, i, &n);
 
-	(void)r;
-	(void)out;
 	if (e < 0)
 		return e;
 	fd = nodefd_reopen(&n, O_RDONLY);
-	if (fd < 0)
-		return fd;
-	return syncfs(fd) < 0 ? -errno : 0;
+	return fd < 0 ? fd : job_do(fs, i, r, JOB_SYNCFS, fd, -1, out);
 }

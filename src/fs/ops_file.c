@@ -10,8 +10,6 @@
 
 #include "server.h"
 
-#define COPY_MAX (64u << 20) /* per request, so that others get their turn */
-
 /*
  * What of the guest's open flags the host's open gets. Not O_APPEND: write-back of a shared mapping
  * has its own offsets (see op_write). Not O_DIRECT: it is about the guest's cache, and would bring
@@ -209,52 +207,40 @@ op_release(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 	return 0;
 }
 
-int
-op_read(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+/* What is in the host's memory: true where that is all there is to read. */
+static bool
+read_cached(int fd, const struct fuse_read_in *in, struct buf *out)
 {
-	const struct fuse_read_in *in = &r->in.read;
-	CLEAN_CLOSE int opened = -1;
-	int fd = handle_fd(fs, i, in->fh, false, &opened);
 	size_t done = 0;
 
-	if (fd < 0)
-		return fd;
 	while (done < in->size) {
-		size_t want = in->size - done;
-		ssize_t n = pread(fd, buf_reserve(out, want), want, (off_t)(in->offset + done));
+		struct iovec v = {
+			.iov_base = buf_reserve(out, in->size - done), .iov_len = in->size - done};
+		ssize_t n = preadv2(fd, &v, 1, (off_t)(in->offset + done), RWF_NOWAIT);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && done == 0)
-			return -errno;
-		if (n <= 0)
+		if (n < 0)
+			return false;
+		if (n == 0)
 			break;
 		buf_commit(out, (size_t)n);
 		done += (size_t)n;
 	}
-	return 0;
+	return true;
 }
 
-/* *ret_done bytes of it; an error only where none were written. */
-static int
-write_at(int fd, const struct fuse_request *r, size_t *ret_done)
+int
+op_read(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
-	size_t done = 0;
+	CLEAN_CLOSE int opened = -1;
+	int fd = handle_fd(fs, i, r->in.read.fh, false, &opened);
+	size_t start = out->len;
 
-	while (done < r->ndata) {
-		ssize_t n = pwrite(
-			fd, r->data + done, r->ndata - done, (off_t)(r->in.write.offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && done == 0)
-			return -errno;
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	*ret_done = done;
-	return 0;
+	if (fd < 0)
+		return fd;
+	if (read_cached(fd, &r->in.read, out))
+		return 0;
+	out->len = start;
+	return job_do(fs, i, r, JOB_READ, fd, -1, out);
 }
 
 /*
@@ -278,24 +264,16 @@ write_append(struct fs *fs, struct handle *h, const struct fuse_request *r, size
 	return 0;
 }
 
-int
-op_write(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
+static int
+append(struct fs *fs, struct handle *h, const struct fuse_request *r, struct buf *out)
 {
-	const struct fuse_write_in *in = &r->in.write;
-	struct handle *h = handle_find(fs, in->fh, i->id, false);
 	struct fuse_write_out wo = {0};
 	size_t done = 0;
 	int e;
 
-	if (h == NULL)
-		return -EBADF;
-	coherence_before(fs, i, h->fd);
-	/* Pages written back from a mapping come with some handle, and have their own offset. */
-	if ((in->flags & O_APPEND) && !(in->write_flags & FUSE_WRITE_CACHE))
-		e = write_append(fs, h, r, &done);
-	else
-		e = write_at(h->fd, r, &done);
-	coherence_after(fs, i, h->fd);
+	coherence_before(fs, h->inode, h->fd);
+	e = write_append(fs, h, r, &done);
+	coherence_after(fs, h->inode, h->fd);
 	if (e < 0)
 		return e;
 	wo.size = (uint32_t)done;
@@ -303,52 +281,50 @@ op_write(struct fs *fs, struct inode *i, const struct fuse_request *r, struct bu
 	return 0;
 }
 
-static int
-sync_fd(int fd, uint32_t flags)
+/*
+ * Pages written back from a mapping come with some handle, and have their own offset. Appending is
+ * done at once: when this process ends over it, the journal says that it may have been done.
+ */
+int
+op_write(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
-	int r = flags & FUSE_FSYNC_FDATASYNC ? fdatasync(fd) : fsync(fd);
+	const struct fuse_write_in *in = &r->in.write;
+	struct handle *h = handle_find(fs, in->fh, i->id, false);
 
-	return r < 0 ? -errno : 0;
+	if (h == NULL)
+		return -EBADF;
+	if ((in->flags & O_APPEND) && !(in->write_flags & FUSE_WRITE_CACHE))
+		return append(fs, h, r, out);
+	return job_do(fs, i, r, JOB_WRITE, h->fd, -1, out);
 }
 
 static int
-sync_any(struct fs *fs, struct inode *i, const struct fuse_fsync_in *in, bool dir)
+sync_any(struct fs *fs, struct inode *i, const struct fuse_request *r, bool dir, struct buf *out)
 {
 	CLEAN_CLOSE int opened = -1;
-	int fd = handle_fd(fs, i, in->fh, dir, &opened);
+	int fd = handle_fd(fs, i, r->in.fsync.fh, dir, &opened);
 
-	return fd < 0 ? fd : sync_fd(fd, in->fsync_flags);
+	return fd < 0 ? fd : job_do(fs, i, r, JOB_FSYNC, fd, -1, out);
 }
 
 int
 op_fsync(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
-	(void)out;
-	return sync_any(fs, i, &r->in.fsync, false);
+	return sync_any(fs, i, r, false, out);
 }
 
 int
 op_fsyncdir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
-	(void)out;
-	return sync_any(fs, i, &r->in.fsync, true);
+	return sync_any(fs, i, r, true, out);
 }
 
 int
 op_fallocate(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
-	const struct fuse_fallocate_in *in = &r->in.fallocate;
-	struct handle *h = handle_find(fs, in->fh, i->id, false);
-	int e = 0;
+	struct handle *h = handle_find(fs, r->in.fallocate.fh, i->id, false);
 
-	(void)out;
-	if (h == NULL)
-		return -EBADF;
-	coherence_before(fs, i, h->fd);
-	if (fallocate(h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0)
-		e = -errno;
-	coherence_after(fs, i, h->fd);
-	return e;
+	return h == NULL ? -EBADF : job_do(fs, i, r, JOB_FALLOCATE, h->fd, -1, out);
 }
 
 int
@@ -377,21 +353,8 @@ op_copy_file_range(struct fs *fs, struct inode *i, const struct fuse_request *r,
 	CLEAN_CLOSE int opened = -1;
 	int from = handle_fd(fs, i, in->fh_in, false, &opened);
 	struct handle *to = handle_find(fs, in->fh_out, in->nodeid_out, false);
-	off_t off_in = (off_t)in->off_in, off_out = (off_t)in->off_out;
-	size_t len = in->len < COPY_MAX ? (size_t)in->len : COPY_MAX;
-	struct fuse_write_out wo = {0};
-	ssize_t n;
 
 	if (from < 0 || to == NULL)
 		return from < 0 ? from : -EBADF;
-	coherence_before(fs, to->inode, to->fd);
-	n = copy_file_range(from, &off_in, to->fd, &off_out, len, 0);
-	if (n < 0)
-		n = -errno;
-	coherence_after(fs, to->inode, to->fd);
-	if (n < 0)
-		return (int)n;
-	wo.size = (uint32_t)n;
-	buf_append(out, &wo, sizeof(wo));
-	return 0;
+	return job_do(fs, to->inode, r, JOB_COPY, to->fd, from, out);
 }

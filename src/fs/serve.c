@@ -4,8 +4,7 @@
  * does not take its replies is not read from either, so what is queued stays bounded. Events of the
  * host's changes are read at most WATCH_DELAY_MS after the first of them.
  *
- * Handlers work on (struct fs, request, reply buffer) alone: worker threads would each have a reply
- * buffer, and a lock would guard the tables.
+ * What may wait for a disk is done by threads meanwhile (jobs.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -109,7 +108,7 @@ prepare(struct fs *fs, struct err *e)
 		r = shadow_init(fs, e);
 	if (r == 0)
 		guard_init(fs);
-	return r;
+	return r == 0 ? jobs_init(fs, e) : r;
 }
 
 /* Where another process stopped, or from the start. */
@@ -168,7 +167,7 @@ handle_messages(struct fs *fs)
 	if (fs->deaf && !fuse_line_answered(&fs->in, fs->nonce))
 		return 0;
 	fs->deaf = false;
-	while (fs->out.len < OUT_HIGH) {
+	while (fs->out.len < OUT_HIGH && !jobs_full(fs)) {
 		n = fuse_wire_peek(&fs->in, sizeof(struct fuse_in_header));
 		if (n <= 0)
 			return (int)n;
@@ -246,6 +245,13 @@ handle_events(struct fs *fs, bool readable)
 	append_notes(fs);
 }
 
+/* What the guest's replies, and the threads, leave room for. */
+static bool
+is_full(const struct fs *fs)
+{
+	return fs->out.len >= OUT_HIGH || jobs_full(fs);
+}
+
 static int
 timeout_ms(const struct fs *fs)
 {
@@ -264,21 +270,24 @@ timeout_ms(const struct fs *fs)
 static int
 turn(struct fs *fs)
 {
-	bool full = fs->out.len >= OUT_HIGH;
-	struct pollfd p[2] = {
+	bool full = is_full(fs), no_room = fs->out.len >= OUT_HIGH;
+	struct pollfd p[3] = {
 		{fs->opt.stream_fd, (short)((full ? 0 : POLLIN) | (fs->out.len > 0 ? POLLOUT : 0)),
 			0},
 		/* Not while its events wait for their moment anyway. */
-		{full || fs->watch_at_ms != 0 ? -1 : fs->inotify_fd, POLLIN, 0},
+		{no_room || fs->watch_at_ms != 0 ? -1 : fs->inotify_fd, POLLIN, 0},
+		{no_room ? -1 : jobs_event_fd(fs), POLLIN, 0},
 	};
-	int r = poll(p, 2, timeout_ms(fs)), end = 0;
+	int r = poll(p, 3, timeout_ms(fs)), end = 0;
 
 	if (r < 0)
 		return errno == EINTR ? 0 : -errno;
+	if (p[2].revents & POLLIN)
+		jobs_finish(fs, OUT_HIGH);
 	handle_events(fs, p[1].revents & POLLIN);
 	if (p[0].revents & (POLLIN | POLLHUP | POLLERR) && !full)
 		end = read_stream(fs);
-	else if (p[0].revents & POLLERR)
+	else if (p[0].revents & (POLLERR | POLLHUP))
 		return -EPIPE;
 	if (end < 0)
 		return end;
@@ -289,7 +298,7 @@ turn(struct fs *fs)
 
 			r = f < 0 ? f : r;
 		}
-	} while (r == 1 && fs->out.len < OUT_HIGH);
+	} while (r == 1 && !is_full(fs));
 	return r < 0 ? r : end;
 }
 
@@ -319,6 +328,7 @@ fs_serve(const struct fs_options *o, struct err *e)
 		r = take_journal(&fs, e);
 	if (r == 0)
 		r = serve(&fs, e);
+	jobs_release(&fs);
 	fs_tables_release(&fs);
 	journal_close(fs.journal);
 	free(fs.replied);

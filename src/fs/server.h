@@ -13,6 +13,7 @@
  *   shadow.c     folders that are the sandbox's own
  *   journal.c    the tables, written where the next process finds them; restore.c: by it
  *   push.c       what the guest's pump is told ahead
+ *   jobs.c       threads for what may wait for a disk
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -85,6 +86,10 @@ struct inode {
 	struct journal_inode *record;
 	uint64_t wd_retry_ms;
 	struct known known;
+	uint64_t version;           /* of known */
+	struct list queue;          /* jobs that wait; not a list before the first */
+	unsigned running, changing; /* jobs in threads; those of them that change the file */
+	bool alone, event_missed;
 	int lease_fd; /* O_PATH: the guest may open it without asking; or -1 */
 	struct list lease;
 	bool pushed;     /* its content, since it last changed */
@@ -128,10 +133,12 @@ struct fs {
 	size_t nreplied;
 	bool handle_was_lost; /* handle_find met one */
 	struct buf in, out, notes;
-	struct buf early; /* notifications that are to be there before the reply */
-	bool ready;       /* INIT was answered */
-	bool push;        /* the guest's pump takes wire/fuse_push.h */
-	uint64_t taken;   /* messages */
+	struct buf early;  /* notifications that are to be there before the reply */
+	bool ready;        /* INIT was answered */
+	bool push;         /* the guest's pump takes wire/fuse_push.h */
+	uint64_t taken;    /* messages */
+	struct jobs *jobs; /* NULL: everything is done where it is asked */
+	uint64_t mounts;   /* that have begun or ended */
 	uint64_t seed;
 
 	struct htab by_id, by_key, by_wd, entries;
@@ -364,6 +371,34 @@ void push_if_empty(struct fs *fs, struct inode *dir);
 void lease_drop(struct fs *fs, struct inode *i);
 /* By the host's doing it has lost its name: who has it open may go on. */
 void lease_hold(struct fs *fs, struct inode *i);
+
+/*
+ * jobs.c: data operations in threads. OP_LATER: the reply is on its way; else as a handler. The
+ * descriptors stay the caller's. fd2: COPY's source, or -1.
+ */
+enum { OP_LATER = 1 };
+enum job_kind {
+	JOB_READ,
+	JOB_WRITE,
+	JOB_COPY,
+	JOB_FALLOCATE,
+	JOB_FSYNC,
+	JOB_SYNCFS,
+	JOB_STATFS,
+};
+int job_do(struct fs *fs, struct inode *i, const struct fuse_request *r, enum job_kind kind, int fd,
+	int fd2, struct buf *out);
+int jobs_init(struct fs *fs, struct err *e);
+/* The tables are still there, and nothing is served any more. */
+void jobs_release(struct fs *fs);
+int jobs_event_fd(const struct fs *fs);
+bool jobs_full(const struct fs *fs);
+/* Replies of what is done, until fs->out is that long. */
+void jobs_finish(struct fs *fs, size_t out_max);
+
+/* dispatch.c: a reply in fs->out: its body goes between the two. Then what was queued with it. */
+size_t reply_begin(struct fs *fs);
+void reply_end(struct fs *fs, size_t start, uint64_t unique, int error);
 
 /* dispatch.c: one whole message; the reply is appended to out, and notes after it. */
 int dispatch(struct fs *fs, const uint8_t *p, size_t n);

@@ -21,9 +21,10 @@ mount_it() {
 
 teardown() {
 	cd /
+	[ -z "${SLOW:-}" ] || kill -CONT "$SLOW" 2>/dev/null
 	eval "exec $FS_IN>&-" 2>/dev/null
 	wait "$FS_JOB" 2>/dev/null
-	umount -l "$W/mnt" "$W/mnt2" 2>/dev/null
+	umount -l "$W/mnt" "$W/mnt2" "$W/host/slow" 2>/dev/null
 	[ -n "$BATS_TEST_COMPLETED" ] || cat "$W/log"
 	rm -rf "$W"
 }
@@ -232,9 +233,36 @@ M
 	exec 8<&-
 }
 
+@test "a file that hangs on the host holds up nobody else" {
+	mkdir slow host/slow
+	head -c 4M /dev/urandom >slow/big
+	echo other >host/other
+	coproc FS2 { exec "$FS_MOUNT" "$W/slow" "$W/host/slow" "$(id -u)" 2>>"$W/log" 3>&-; }
+	read -r -t 10 -u "${FS2[0]}" word SLOW
+	[ "$word" = ready ]
+	local in=${FS2[1]} job=$FS2_PID
+	exec 7<mnt/slow/big
+	kill -STOP "$SLOW"
+	head -c 4096 <&7 >got 3>&- &
+	local reader=$!
+	soon grep -q '^0 ' "/proc/$reader/syscall"
+	[ "$(timeout 5 cat mnt/other)" = other ]
+	timeout 5 bash -c 'echo new >mnt/new && mv mnt/new mnt/moved && sync mnt/moved && ls mnt >/dev/null'
+	[ "$(cat host/moved)" = new ]
+	[ ! -s got ]
+	kill -CONT "$SLOW"
+	wait "$reader"
+	cmp -n 4096 got slow/big
+	[ -s got ]
+	exec 7<&-
+	eval "exec $in>&-"
+	wait "$job"
+}
+
 @test "random operations agree with a plain folder" {
 	for seed in 1 2 3 4 5 6; do
-		rm -rf plain host/m && mkdir plain host/m
+		# By the mount itself: what the host does shows a few milliseconds later.
+		rm -rf plain mnt/m && mkdir plain mnt/m
 		timeout 100 "$FS_MODEL" mnt/m plain "$seed" 6000
 	done
 }

@@ -21,8 +21,10 @@
 
 #include <base/log.h>
 #include <fs/fs.h>
+#include <jail/jail.h>
 
 #include "../../src/guest/guest.h"
+#include "jail_seccomp.h"
 
 static void
 put(const char *path, const char *text)
@@ -70,7 +72,9 @@ serve(int stream, int journal, const char *folder, uid_t uid)
 	log_init("fs", getenv("FS_DEBUG") != NULL ? LOG_DEBUG : LOG_WARN);
 	o.root_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	o.proc_fd = fs_proc_open(&e);
-	if (o.root_fd < 0 || o.proc_fd < 0 || fs_serve(&o, &e) < 0) {
+	/* With the role's own list of system calls: what programs make it do is all on it. */
+	if (o.root_fd < 0 || o.proc_fd < 0 || jail_seccomp_load(JAIL_SYSCALLS_FS, true, &e) < 0 ||
+		fs_serve(&o, &e) < 0) {
 		fprintf(stderr, "fs_serve: %s\n", e.msg);
 		return 1;
 	}
