@@ -70,6 +70,20 @@ cat > "$root/etc/sandbox-persistent.sh" <<-'EOF'
 EOF
 echo '[ -r /etc/sandbox-persistent.sh ] && . /etc/sandbox-persistent.sh' \
 	> "$root/etc/profile.d/sandbox-persistent.sh"
+# Debian's own does the same with two more programs: half the time of a command in a machine that is up.
+cat > "$root/etc/profile" <<-'EOF'
+	if [ "${EUID:-$(id -u)}" -eq 0 ]; then
+		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+	else
+		PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games
+	fi
+	export PATH
+	[ -z "${PS1-}" ] || [ -z "${BASH-}" ] || [ "$BASH" = /bin/sh ] || . /etc/bash.bashrc
+	for i in /etc/profile.d/*.sh; do
+		[ ! -r "$i" ] || . "$i"
+	done
+	unset i
+EOF
 cat >> "$root/etc/bash.bashrc" <<-'EOF'
 
 	[ -r /etc/sandbox-persistent.sh ] && . /etc/sandbox-persistent.sh
