@@ -183,6 +183,10 @@ int make_started(struct cli *c, const char *name, struct ui *u, struct err *e);
 int guest_ask(
 	const struct cli *c, const char *name, enum session_op op, struct buf *ret, struct err *e);
 
+/* verb_diff.c: on stderr, what the guest changed since then (CLOCK_REALTIME) that the host may run;
+ * or nothing */
+void changes_report(struct cli *c, const char *name, int64_t since_ms);
+
 /* terminal.c: a session on this terminal */
 struct terminal_options {
 	bool tty; /* raw mode, window size */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/mem.h>
 #include <wire/session.h>
 
@@ -41,6 +42,7 @@ exec_exec(struct cli *c, const struct args *a, struct err *e)
 		.detach_keys = args_get(a, "detach-keys"),
 		.quiet = c->quiet};
 	struct ui u;
+	int64_t since_ms;
 	int r;
 
 	if (a->nwords < 1 || a->nrest < 1 || a->rest[0][0] == '\0')
@@ -62,8 +64,11 @@ exec_exec(struct cli *c, const struct args *a, struct err *e)
 	ui_init(&u, c);
 	if (r == 0)
 		r = make_started(c, a->words[0], &u, e);
+	since_ms = (int64_t)(clock_real_ns() / 1000000);
 	if (r == 0)
 		r = terminal_session(c, a->words[0], &open, &o, e);
+	if (r >= 0 && !detach)
+		changes_report(c, a->words[0], since_ms);
 	session_open_release(&open);
 	return r;
 }

@@ -212,6 +212,7 @@ run_agent(struct cli *c, const struct args *a, const struct strv *env, const str
 	for (size_t i = 0; i < env->n; i++)
 		strv_add(&open.env, env->v[i]);
 	r = terminal_session(c, t->name, &open, &o, e);
+	changes_report(c, t->name, since_ms);
 	session_open_release(&open);
 	if (r >= 0 && !c->quiet && netlog_notice(c, t->name, since_ms, notice, sizeof(notice)))
 		ui_note(notice);

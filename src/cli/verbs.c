@@ -11,6 +11,7 @@ const struct verb *const verbs[] = {
 	&verb_ls,
 	&verb_inspect,
 	&verb_logs,
+	&verb_diff,
 	&verb_ports,
 	&verb_stop,
 	&verb_rm,

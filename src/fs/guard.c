@@ -111,19 +111,26 @@ pin_files(struct fs *fs, DIR *d)
 	}
 }
 
-/* The hooks folder of this git folder; where it is a symlink, that which it leads to. */
+/* In a weak one only what has further names, by which it could become a hook unseen. */
 static void
-pin_hooks_of(struct fs *fs, int gitdir, int flags)
+pin_folder(struct fs *fs, int dirfd_, const char *name, enum hook_folder kind, int flags)
 {
-	CLEAN_CLOSEDIR DIR *d = list_at(gitdir, "hooks", flags);
+	CLEAN_CLOSEDIR DIR *d = list_at(dirfd_, name, flags);
 	struct file_key k;
 	struct statx st;
 
 	if (d == NULL || stat_at(dirfd(d), "", &st) < 0)
 		return;
 	file_key_of(&st, &k);
-	if (pin_add(fs, &k))
+	if (kind == HOOK_FOLDER_WEAK || pin_add(fs, &k))
 		pin_files(fs, d);
+}
+
+/* The hooks folder of this git folder; where it is a symlink, that which it leads to. */
+static void
+pin_hooks_of(struct fs *fs, int gitdir, int flags)
+{
+	pin_folder(fs, gitdir, "hooks", HOOK_FOLDER_STRONG, flags);
 }
 
 static unsigned
@@ -269,6 +276,7 @@ static int
 deny(struct fs *fs, const struct inode *dir, const char *name)
 {
 	say(fs, dir, name);
+	changes_refused(fs, dir, name);
 	return -EPERM;
 }
 
@@ -277,15 +285,20 @@ static bool
 brings_hooks(struct fs *fs, const struct coming *c)
 {
 	CLEAN_NODEFD struct nodefd from = NODEFD_INIT, to = NODEFD_INIT;
+	enum hook_folder kind;
 
-	if (!hook_name_like(c->name, "hooks") || (!c->symlink && c->from == NULL))
+	if (!hook_name_like(c->name, "hooks") || (!c->symlink && c->from == NULL) ||
+		nodefd_get(fs, c->dir, &to) < 0)
 		return false;
-	if (nodefd_get(fs, c->dir, &to) < 0 ||
-		hook_folder_kind(marks_of(to.fd) | named_mark(c->dir)) == HOOK_FOLDER_NONE)
-		return false;
-	if (c->from == NULL)
+	kind = hook_folder_kind(marks_of(to.fd) | named_mark(c->dir));
+	if (kind == HOOK_FOLDER_NONE || c->from == NULL)
+		return kind != HOOK_FOLDER_NONE;
+	if (nodefd_get(fs, c->from, &from) < 0)
+		return false; /* the handler says so */
+	if (has_live_at(fs, from.fd, c->from_name))
 		return true;
-	return nodefd_get(fs, c->from, &from) == 0 && has_live_at(fs, from.fd, c->from_name);
+	pin_folder(fs, from.fd, c->from_name, kind, O_NOFOLLOW);
+	return false;
 }
 
 /* objects or refs come into a folder whose hooks are there already. */
@@ -293,6 +306,7 @@ static bool
 makes_git(struct fs *fs, const struct coming *c)
 {
 	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
+	enum hook_folder kind;
 	unsigned marks = 0, now;
 
 	if (hook_name_like(c->name, "objects"))
@@ -302,8 +316,13 @@ makes_git(struct fs *fs, const struct coming *c)
 	if (marks == 0 || nodefd_get(fs, c->dir, &n) < 0)
 		return false;
 	now = marks_of(n.fd);
-	return hook_folder_kind(now) == HOOK_FOLDER_NONE &&
-	       hook_folder_kind(now | marks) != HOOK_FOLDER_NONE && has_live_at(fs, n.fd, "hooks");
+	kind = hook_folder_kind(now | marks);
+	if (kind == HOOK_FOLDER_NONE || hook_folder_kind(now) != HOOK_FOLDER_NONE)
+		return false;
+	if (has_live_at(fs, n.fd, "hooks"))
+		return true;
+	pin_folder(fs, n.fd, "hooks", kind, O_NOFOLLOW);
+	return false;
 }
 
 static int
@@ -380,13 +399,11 @@ check_link(struct fs *fs, struct inode *dir, const struct fuse_request *r)
 	return e < 0 ? e : check_coming(fs, &c);
 }
 
-int
-guard_request(struct fs *fs, struct inode *i, const struct fuse_request *r)
+static int
+check(struct fs *fs, struct inode *i, const struct fuse_request *r)
 {
 	struct coming c = {.dir = i, .name = r->name};
 
-	if (fs->guard == NULL)
-		return 0;
 	switch (r->head.opcode) {
 	case FUSE_SYMLINK:
 		c.symlink = true;
@@ -410,6 +427,67 @@ guard_request(struct fs *fs, struct inode *i, const struct fuse_request *r)
 	default:
 		return 0;
 	}
+}
+
+static void
+note_rename(struct fs *fs, struct inode *from, const struct fuse_request *r)
+{
+	struct inode *to = inode_find(fs, r->in.rename.newdir);
+
+	if (to == NULL)
+		return;
+	changes_touch(fs, from, r->name);
+	changes_touch(fs, to, r->name2);
+	if (is_folder(fs, from, r->name))
+		changes_touch_moved(fs, from, r->name, to, r->name2);
+	if (r->in.rename.flags & RENAME_EXCHANGE && is_folder(fs, to, r->name2))
+		changes_touch_moved(fs, to, r->name2, from, r->name);
+}
+
+/* For the record of changes: the state of before is kept. */
+static void
+note(struct fs *fs, struct inode *i, const struct fuse_request *r)
+{
+	switch (r->head.opcode) {
+	case FUSE_SYMLINK:
+	case FUSE_CREATE:
+	case FUSE_MKNOD:
+	case FUSE_LINK:
+	case FUSE_UNLINK:
+		changes_touch(fs, i, r->name);
+		break;
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		note_rename(fs, i, r);
+		break;
+	case FUSE_OPEN:
+		if ((r->in.open.flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY)
+			changes_touch_file(fs, i);
+		break;
+	case FUSE_SETATTR:
+		if (r->in.setattr.valid & (FATTR_MODE | FATTR_SIZE))
+			changes_touch_file(fs, i);
+		break;
+	default:
+		break;
+	}
+}
+
+int
+guard_request(struct fs *fs, struct inode *i, const struct fuse_request *r)
+{
+	int e = fs->guard != NULL ? check(fs, i, r) : 0;
+
+	if (e == 0 && fs->changes != NULL)
+		note(fs, i, r);
+	return e;
+}
+
+bool
+guard_is_git_folder(int dirfd_)
+{
+	/* Two of the three: the settings are among the first that git puts into a new one. */
+	return __builtin_popcount(marks_of(dirfd_)) >= 2;
 }
 
 /* Submodules' git folders: .git/modules/NAME, where NAME may have slashes, and theirs in turn. */

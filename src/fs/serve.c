@@ -108,6 +108,8 @@ prepare(struct fs *fs, struct err *e)
 		r = shadow_init(fs, e);
 	if (r == 0)
 		guard_init(fs);
+	if (r == 0)
+		changes_init(fs);
 	return r == 0 ? jobs_init(fs, e) : r;
 }
 
@@ -252,8 +254,9 @@ is_full(const struct fs *fs)
 	return fs->out.len >= OUT_HIGH || jobs_full(fs);
 }
 
+/* Until something about the host is due; -1: nothing is. */
 static int
-timeout_ms(const struct fs *fs)
+host_timeout_ms(const struct fs *fs)
 {
 	if (fs->out.len >= OUT_HIGH)
 		return -1;
@@ -266,19 +269,32 @@ timeout_ms(const struct fs *fs)
 	return fs->look_at_ms != 0 ? deadline_left_ms(fs->look_at_ms) : LOOK_MS;
 }
 
+static int
+timeout_ms(const struct fs *fs)
+{
+	uint64_t due = changes_due_ms(fs);
+	int ms = host_timeout_ms(fs), left;
+
+	if (due == 0)
+		return ms;
+	left = deadline_left_ms(due);
+	return ms < 0 || left < ms ? left : ms;
+}
+
 /* Waits, then does one round. 0, 1 at the end of the stream, -errno. */
 static int
 turn(struct fs *fs)
 {
 	bool full = is_full(fs), no_room = fs->out.len >= OUT_HIGH;
-	struct pollfd p[3] = {
+	struct pollfd p[4] = {
 		{fs->opt.stream_fd, (short)((full ? 0 : POLLIN) | (fs->out.len > 0 ? POLLOUT : 0)),
 			0},
 		/* Not while its events wait for their moment anyway. */
 		{no_room || fs->watch_at_ms != 0 ? -1 : fs->inotify_fd, POLLIN, 0},
 		{no_room ? -1 : jobs_event_fd(fs), POLLIN, 0},
+		{fs->changes != NULL ? fs->opt.changes_fd : -1, POLLIN, 0},
 	};
-	int r = poll(p, 3, timeout_ms(fs)), end = 0;
+	int r = poll(p, 4, timeout_ms(fs)), end = 0;
 
 	if (r < 0)
 		return errno == EINTR ? 0 : -errno;
@@ -299,6 +315,7 @@ turn(struct fs *fs)
 			r = f < 0 ? f : r;
 		}
 	} while (r == 1 && !is_full(fs));
+	changes_turn(fs, p[3].revents != 0);
 	return r < 0 ? r : end;
 }
 
@@ -329,11 +346,13 @@ fs_serve(const struct fs_options *o, struct err *e)
 	if (r == 0)
 		r = serve(&fs, e);
 	jobs_release(&fs);
+	changes_end(&fs);
 	fs_tables_release(&fs);
 	journal_close(fs.journal);
 	free(fs.replied);
 	shadow_release(&fs);
 	guard_release(&fs);
+	changes_release(&fs);
 	watch_release(&fs);
 	buf_release(&fs.in);
 	buf_release(&fs.out);

@@ -10,6 +10,7 @@
  *   coherence.c  what was told to the guest against what the host has; notifications
  *   watch.c      inotify
  *   guard.c      what the guest may not do because the host would run it (hookrules.c)
+ *   changes.c    the record of what the host may run later (watchlist.c)
  *   shadow.c     folders that are the sandbox's own
  *   journal.c    the tables, written where the next process finds them; restore.c: by it
  *   push.c       what the guest's pump is told ahead
@@ -165,7 +166,8 @@ struct fs {
 	uint64_t fd_epoch; /* descriptors of folders from an earlier one are looked up again */
 	uint64_t fd_epoch_ms;
 
-	struct guard *guard; /* NULL: hooks are the guest's to write */
+	struct guard *guard;     /* NULL: hooks are the guest's to write */
+	struct changes *changes; /* NULL: nobody wants to know */
 	struct shadow *shadows;
 	size_t nshadows;
 
@@ -332,6 +334,23 @@ void guard_init(struct fs *fs);
 void guard_release(struct fs *fs);
 /* Before a request is carried out: 0 or -EPERM. */
 int guard_request(struct fs *fs, struct inode *i, const struct fuse_request *r);
+
+/* Whether git would take it for a repository's own folder, now or soon. */
+bool guard_is_git_folder(int dirfd);
+
+/* changes.c: each before the request is carried out */
+void changes_init(struct fs *fs);
+void changes_release(struct fs *fs);
+void changes_touch(struct fs *fs, struct inode *dir, const char *name);
+void changes_touch_file(struct fs *fs, const struct inode *i); /* by each of its names */
+/* A folder and all in it: what it holds goes from one watched name or to another. */
+void changes_touch_moved(
+	struct fs *fs, struct inode *from, const char *name, struct inode *to, const char *name2);
+void changes_refused(struct fs *fs, const struct inode *dir, const char *name);
+/* Tells what is due; readable: the supervisor has asked. */
+void changes_turn(struct fs *fs, bool readable);
+uint64_t changes_due_ms(const struct fs *fs); /* 0: nothing is */
+void changes_end(struct fs *fs);
 
 /* shadow.c */
 int shadow_init(struct fs *fs, struct err *e);

@@ -277,6 +277,22 @@ supervisor_policy_changed(const struct state_paths *p, const char *name, struct 
 	return r == -EPIPE ? 0 : r;
 }
 
+int
+supervisor_changes(const struct state_paths *p, const char *name, struct err *e)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
+	struct frame f;
+	int r;
+
+	if (fd < 0)
+		return nobody(fd) ? -ESRCH : fd;
+	r = request(fd, CONTROL_CHANGES, e);
+	if (r == 0)
+		r = read_answer(fd, NULL, &b, &f, STATUS_LIMIT_MS, e);
+	return r == -EPIPE ? -ESRCH : r;
+}
+
 /* After OK the supervisor has only to exit; end of file on its connection tells when. */
 static int
 wait_for_end(const char *name, int fd, struct err *e)

@@ -28,7 +28,7 @@ struct client {
 	int fd;
 	/* CONTROL_WAIT, CONTROL_SESSION, CONTROL_STOP; CONTROL_BUSY: the end; 0: no request yet */
 	uint8_t waits_for;
-	uint64_t policy; /* CONTROL_POLICY: its number */
+	uint64_t number; /* CONTROL_POLICY, CONTROL_CHANGES: what it waits for */
 	struct buf in;
 	uv_poll_t poll;
 };
@@ -161,7 +161,7 @@ change_policy(struct client *c)
 	struct err e = {0};
 
 	/* While it stops nothing needs to obey: it is in the folder for the next start. */
-	if (s->phase < PHASE_STOPPING && sup_policy_change(s, &c->policy, &e) < 0)
+	if (s->phase < PHASE_STOPPING && sup_policy_change(s, &c->number, &e) < 0)
 		reply_error(c, e.msg);
 	else
 		sup_control_obeyed(s);
@@ -194,6 +194,10 @@ request(struct client *c, const struct frame *f)
 		return;
 	case CONTROL_POLICY:
 		change_policy(c);
+		return;
+	case CONTROL_CHANGES:
+		c->number = sup_changes_ask(s);
+		sup_control_changes(s);
 		return;
 	case CONTROL_STOP:
 		sup_stop(s);
@@ -303,18 +307,31 @@ sup_control_ready(struct sup *s)
 	}
 }
 
-void
-sup_control_obeyed(struct sup *s)
+/* Those that wait for this, in order: the first that are reached. */
+static void
+answer_number(struct sup *s, uint8_t type, uint64_t reached)
 {
 	struct client *next;
 
 	for (struct client *c = s->clients; c != NULL; c = next) {
 		next = c->next;
-		if (c->waits_for != CONTROL_POLICY || c->policy > s->policy_obeyed)
+		if (c->waits_for != type || c->number > reached)
 			continue;
 		reply(c, CONTROL_OK, NULL, 0);
 		drop(c);
 	}
+}
+
+void
+sup_control_obeyed(struct sup *s)
+{
+	answer_number(s, CONTROL_POLICY, s->policy_obeyed);
+}
+
+void
+sup_control_changes(struct sup *s)
+{
+	answer_number(s, CONTROL_CHANGES, s->changes_done);
 }
 
 /* Connections stay open until the process ends: their end tells the clients that it has. */

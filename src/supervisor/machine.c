@@ -287,9 +287,14 @@ spawn_net(struct sup *s, struct err *e)
 static int
 spawn_fs(struct sup *s, struct err *e)
 {
-	struct child_plan fs = {CHILD_FS, "fs", {s->fs_stream, s->fs_journal}, 2, JAIL_ALL};
+	struct child_plan fs = {CHILD_FS, "fs", {s->fs_stream, s->fs_journal, -1}, 3, JAIL_ALL};
+	int r = sup_changes_open(s, &fs.fds[2], e);
 
-	return spawn_role(s, &fs, e);
+	if (r < 0)
+		return r;
+	r = spawn_role(s, &fs, e);
+	close(fs.fds[2]);
+	return r;
 }
 
 static int
@@ -376,6 +381,9 @@ on_log_timer(uv_timer_t *t)
 void
 sup_machine_kill(struct sup *s)
 {
+	/* What the guest did last is in the fs role's memory. */
+	if (s->child[CHILD_FS].role != NULL)
+		sup_changes_last(s);
 	for (size_t i = 0; i < CHILD_COUNT; i++)
 		if (s->child[i].role != NULL && i != CHILD_LOG)
 			kill(s->child[i].pid, SIGKILL);

@@ -67,6 +67,7 @@ role_fs_main(const struct role_config *c, struct err *e)
 		.guest_uid = c->guest_uid,
 		.guest_gid = c->guest_gid,
 		.workspaces = &workspaces,
+		.changes_fd = ROLE_FD_FS_CHANGES,
 		.allow_hooks = c->allow_hooks,
 		.shadows = &c->shadows,
 		.shadow_fd = shadows,

@@ -16,6 +16,7 @@ enum {
 	/* fs */
 	ROLE_FD_FS_STREAM = 4,
 	ROLE_FD_FS_JOURNAL = 5,
+	ROLE_FD_FS_CHANGES = 6,
 	/* link */
 	ROLE_FD_LINK_LINE = 4,
 	ROLE_FD_LINK_CONTROL = 5,

@@ -401,6 +401,8 @@ start(struct sup *s, const char *name, struct err *e)
 	if (r == 0)
 		r = open_logs(s, e);
 	if (r == 0)
+		sup_changes_init(s);
+	if (r == 0)
 		r = sup_control_listen(s, e);
 	/* Not before it listens: who changes the policy and finds nobody there has been in time. */
 	if (r == 0)
@@ -479,6 +481,7 @@ sup_main(int argc, char **argv)
 		.listen_fd = -1,
 		.report_fd = REPORT_FD,
 		.link_control = -1,
+		.changes_fd = -1,
 		.net_control = -1,
 		.fs_stream = -1,
 		.fs_journal = -1,

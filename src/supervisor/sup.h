@@ -13,6 +13,7 @@
 #include <jail/jail.h>
 #include <policy/policy.h>
 #include <state/port.h>
+#include <state/change_list.h>
 #include <state/state.h>
 #include <vmm/vmm.h>
 #include <wire/control.h>
@@ -68,6 +69,12 @@ struct sup {
 	struct client *clients;
 	struct guest_call *calls;
 	struct published *published;
+	int changes_fd; /* SOCK_SEQPACKET to the fs role; -1: nobody is there */
+	uv_poll_t *changes_poll;
+	uv_timer_t changes_timer;
+	struct change_list changes;
+	bool changes_dirty, changes_unread; /* to be saved; the file could not be read */
+	uint64_t changes_asked, changes_done;
 	char *note;
 	char lost[1024]; /* a cable or its role ended: why it stops unless QEMU ends as well */
 	char why[1024];  /* why it stops: a sentence; empty for a plain stop */
@@ -103,7 +110,8 @@ bool sup_machine_gone(const struct sup *s); /* every child has been awaited */
 
 /* control.c */
 int sup_control_listen(struct sup *s, struct err *e);
-void sup_control_ready(struct sup *s); /* answers those that wait */
+void sup_control_ready(struct sup *s);   /* answers those that wait */
+void sup_control_changes(struct sup *s); /* answers those whose question was answered */
 void sup_control_finish(struct sup *s, bool failed);
 void sup_control_progress(struct sup *s, const char *what);
 void sup_control_obeyed(struct sup *s); /* answers those who changed the policy */
@@ -121,6 +129,15 @@ int sup_link_session(struct sup *s, int fd, struct err *e);
 void sup_ports_start(struct sup *s, void (*note)(struct sup *s, const char *text));
 int sup_ports_change(struct sup *s, const struct control_ports *c, struct err *e);
 void sup_ports_status(const struct sup *s, struct control_status *ret);
+
+/* changes.c */
+void sup_changes_init(struct sup *s);
+/* A new channel to a new fs role; its end is the caller's. */
+int sup_changes_open(struct sup *s, int *ret_role_fd, struct err *e);
+/* Asks the fs role for all: the question's number, answered when s->changes_done reaches it. */
+uint64_t sup_changes_ask(struct sup *s);
+/* The last question, answered or not within a moment; the channel is closed. Blocks. */
+void sup_changes_last(struct sup *s);
 
 /* identity.c */
 int sup_identity(const struct sup *s, struct identity *ret, struct err *e);

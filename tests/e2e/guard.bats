@@ -1,5 +1,5 @@
 # users: root user
-# What of a workspace stays the sandbox's own (--shadow).
+# What a workspace may do to the host later, and what of it stays the sandbox's own (--shadow).
 # shellcheck disable=SC2154,SC2016
 
 load lib
@@ -9,6 +9,8 @@ setup_file() {
 	mkdir -p "$E2E/ws/app/node_modules"
 	echo host > "$E2E/ws/app/node_modules/host"
 	echo '{}' > "$E2E/ws/app/package.json"
+	git init -q "$E2E/ws/app"
+	echo node_modules > "$E2E/ws/app/.git/info/exclude"
 	make_box box "$E2E/ws/app" --shadow node_modules --shadow target
 	export APP=$E2E/ws/app
 }
@@ -52,4 +54,64 @@ teardown_file() {
 	fails_with 2 "was made with another --shadow"
 	run --separate-stderr pd create -q --name bad --shadow ../x shell "$APP"
 	fails_with 2 "without '..'"
+}
+
+# session SCRIPT: without -q; what it says behind the machine's own words on stderr.
+session() {
+	run --separate-stderr pd exec box bash -c "$1"
+	equal "$status" 0
+}
+
+@test "git hooks cannot be written; what else the host may run is told at the session's end, and by diff" {
+	session 'git add package.json && git commit -qm one && git log --oneline | wc -l'
+	equal "$output" 1 # control: git works
+	equal "$stderr" ""
+	session '! echo evil > .git/hooks/pre-commit; ! cp .git/hooks/pre-commit.sample .git/hooks/pre-commit
+		mv .git .git2 && ! install -m 755 /bin/true .git2/hooks/post-checkout; mv .git2 .git
+		git config core.fsmonitor ./evil; git config user.name x
+		mkdir .vscode && echo "{}" > .vscode/tasks.json; echo data > ordinary
+		printf "\033]0;x\007" > "$(printf "\033[2J.code-workspace")"' 2>/dev/null
+	has "$stderr" "Operation not permitted"
+	has "$stderr" "refused   hook    .git/hooks/pre-commit"
+	has "$stderr" "refused   hook    .git2/hooks/post-checkout"
+	has "$stderr" "added     git     .git/config: core.fsmonitor = ./evil"
+	has "$stderr" "added     editor  .vscode/tasks.json"
+	has "$stderr" 'added     editor  \x1b[2J.code-workspace'
+	lacks "$stderr" ordinary
+	lacks "$stderr" user.name
+	lacks "$stderr" $'\e'
+	[ -z "$(find "$APP/.git/hooks" -type f ! -name '*.sample')" ]
+	has "$(pd logs --supervisor box)" "refused the guest to write '$APP/.git/hooks/pre-commit'"
+	session true
+	equal "$stderr" ""
+	local before
+	before=$(pd diff --json box)
+	equal "$(jq -r '.complete, (.changes[] | select(.key == "core.fsmonitor") | .value, .change)' <<< "$before" | xargs)" \
+		"true ./evil added"
+	# Written a moment before the stop, and nobody asked in between.
+	in_box box 'rm .vscode/tasks.json; echo "use flake" > .envrc'
+	note_namespaces
+	pd stop box
+	equal "$(pd diff box | sed 's/ \+/ /g' | sort)" "$(sort <<- 'EOF'
+		refused hook .git/hooks/pre-commit (2 times)
+		refused hook .git2/hooks/post-checkout
+		added git .git/config: core.fsmonitor = ./evil
+		added editor \x1b[2J.code-workspace
+		added shell .envrc
+	EOF
+	)"
+	# The next run of the machine goes on with it.
+	in_box box 'rm .envrc; git config --unset core.fsmonitor; rm ./*.code-workspace'
+	equal "$(pd diff box | grep -cv '^refused' || :)" 0
+}
+
+@test "--allow-hooks: the guest may, and it is told" {
+	mkdir "$E2E/ws/free" && git init -q "$E2E/ws/free"
+	make_box free "$E2E/ws/free" --allow-hooks
+	run --separate-stderr pd exec free bash -c 'install -m 755 /bin/true .git/hooks/pre-commit'
+	equal "$status" 0
+	has "$stderr" "added     hook    .git/hooks/pre-commit"
+	[ -x "$E2E/ws/free/.git/hooks/pre-commit" ]
+	run --separate-stderr pd run -q --name box --allow-hooks
+	fails_with 2 "was made with another --allow-hooks"
 }

@@ -274,6 +274,16 @@ test_built_around_hooks(void **state)
 	assert_int_equal(fk_mkdir(k, x, "objects", 0755), 0);
 	assert_int_equal(create(k, fk_walk(k, "w/.git/hooks"), "pre-commit", 0755), -EPERM);
 
+	/* A hook's other name outside, for when the guest's kernel has forgotten the first. */
+	assert_int_equal(fk_mkdir(k, w, "z", 0755), 0);
+	assert_int_equal(fk_mkdir(k, fk_walk(k, "w/z"), "hooks", 0755), 0);
+	assert_int_equal(create(k, fk_walk(k, "w/z/hooks"), "pre-push", 0644), 0);
+	assert_int_equal(hard_link(k, fk_walk(k, "w/z/hooks/pre-push"), w, "other"), 0);
+	assert_int_equal(fk_mkdir(k, fk_walk(k, "w/z"), "refs", 0755), 0);
+	assert_int_equal(fk_mkdir(k, fk_walk(k, "w/z"), "objects", 0755), 0);
+	fk_forget(k, fk_walk(k, "w/z/hooks/pre-push"), 1000);
+	assert_int_equal(set(k, fk_walk(k, "w/other"), FATTR_MODE, 0755), -EPERM);
+	assert_int_equal(open_for(k, fk_walk(k, "w/other"), O_WRONLY), -EPERM);
 	/* objects and refs that another folder's HEAD names as its own (commondir). */
 	assert_int_equal(fk_mkdir(k, w, "y", 0755), 0);
 	y = fk_walk(k, "w/y");

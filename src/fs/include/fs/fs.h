@@ -21,6 +21,7 @@ struct fs_options {
 	gid_t guest_gid;
 	const struct strv *shadows; /* NULL: none. Absolute paths below root; stay the caller's */
 	const struct strv *workspaces; /* NULL: unknown. Looked into for git's hooks at the start */
+	int changes_fd;                /* SOCK_SEQPACKET, wire/change.h; 0: none */
 	bool allow_hooks;              /* the guest may write them */
 	int shadow_fd;  /* from fs_shadow_open, or a folder that holds "0", "1", ... */
 	int journal_fd; /* from fs_journal_new, and the same for each process on this stream; 0:

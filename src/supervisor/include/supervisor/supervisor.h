@@ -34,6 +34,8 @@ int supervisor_ports(const struct state_paths *p, const char *name,
 
 /* Its policy.json is another: 0 when it is obeyed, also where none runs. */
 int supervisor_policy_changed(const struct state_paths *p, const char *name, struct err *e);
+/* Has a running sandbox write changes.json (state/change_list.h): 0, -ESRCH when none runs. */
+int supervisor_changes(const struct state_paths *p, const char *name, struct err *e);
 
 /* Stops a running sandbox and waits for its supervisor's end; 0 also when none runs. */
 int supervisor_stop(const struct state_paths *p, const char *name, struct err *e);

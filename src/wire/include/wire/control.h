@@ -9,6 +9,7 @@
  *   SESSION  OK once the machine is ready; from then on the socket speaks the session protocol
  *   PORTS    carries struct control_ports; OK once the running machine has them so; all or none
  *   POLICY   the sandbox's policy.json is another; OK once every connection obeys it
+ *   CHANGES  OK once changes.json holds all that the guest has changed up to now
  *   STOP     OK just before the supervisor ends; the connection closes with it
  */
 #include <stdint.h>
@@ -23,6 +24,7 @@ enum control_frame {
 	CONTROL_STOP = 0x04,
 	CONTROL_PORTS = 0x05,
 	CONTROL_POLICY = 0x06,
+	CONTROL_CHANGES = 0x08,
 	CONTROL_OK = 0x81,
 	CONTROL_ERROR = 0x82,    /* text */
 	CONTROL_PROGRESS = 0x83, /* text: a step that began */
