@@ -1,6 +1,7 @@
 # users: root
 # Real agents, from the npm registry: installed by their kits, and at their prompt without a question.
-# Claude Code always; with PADDOCK_E2E_AGENTS=1 the others that the registry has.
+# Claude Code always; with PADDOCK_E2E_AGENTS=1 the others whose first screen is known. (Amp asks for a
+# log-in before its prompt where it has no key.)
 # shellcheck disable=SC2154,SC2016
 
 load lib
@@ -10,10 +11,7 @@ agents() {
 	echo 'claude|bypass permissions on'
 	[ -z "${PADDOCK_E2E_AGENTS:-}" ] || cat <<-'OTHERS'
 		codex|Ask Codex
-		gemini|gemini
-		copilot|copilot
-		opencode|opencode
-		amp|amp
+		amp|log in to Amp
 	OTHERS
 }
 
