@@ -167,7 +167,7 @@ host_page() {
 	before=$(role_pid pol net)
 	kill -STOP "$before"
 	pd network deny pol files.test:443
-	net_restarted "$before"
+	wait_until 20 net_restarted "$before"
 	refused https://files.test/page
 	pd network rm pol files.test:443
 	gets https://files.test/page
