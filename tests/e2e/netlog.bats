@@ -1,4 +1,4 @@
-# users: root
+# users: root user
 # What the network says: denials in the client's own protocol, names that must agree, the forward
 # proxy, and the log of all of it. Beside each refusal is the same thing, allowed.
 # shellcheck disable=SC2154,SC2016
