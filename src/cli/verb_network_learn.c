@@ -162,10 +162,7 @@ learn_exec(struct cli *c, const struct args *a, struct err *e)
 	return r;
 }
 
-static const struct option_def learn_options[] = {{0}};
-
 const struct verb verb_network_learn = {.name = "network learn",
 	.summary = "Propose the rules that what was blocked or used would need",
 	.usage = "SANDBOX",
-	.options = learn_options,
 	.exec = learn_exec};
