@@ -129,23 +129,22 @@ exec(struct audit *a, const char *sql, const char *what, struct err *e)
 								       : store_error(a, what, e);
 }
 
-/* Settings of every connection; defensive: the file's schema can run nothing. */
-static int
-open_db(const char *path, int flags, struct audit **ret, struct err *e)
+/* Settings of every connection; defensive: the file's schema can run nothing. NULL for -EIO. */
+static struct audit *
+open_db(const char *path, int flags, struct err *e)
 {
 	struct audit *a = xcalloc(1, sizeof(*a));
 	int r = sqlite3_open_v2(path, &a->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
 
 	if (r != SQLITE_OK) {
-		r = err_set(e, EIO, "network log '%s': %s", path, sqlite3_errstr(r));
+		err_set(e, EIO, "network log '%s': %s", path, sqlite3_errstr(r));
 		audit_close(a);
-		return r;
+		return NULL;
 	}
 	sqlite3_busy_timeout(a->db, BUSY_MS);
 	sqlite3_db_config(a->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(a->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-	*ret = a;
-	return 0;
+	return a;
 }
 
 static int
@@ -170,12 +169,12 @@ check_version(struct audit *a, struct err *e)
 static int
 open_write(const char *path, struct audit **ret, struct err *e)
 {
-	struct audit *a = NULL;
+	struct audit *a = open_db(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
 	char limits[128];
-	int r = open_db(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &a, e);
+	int r;
 
-	if (r < 0)
-		return r;
+	if (a == NULL)
+		return -EIO;
 	snprintf(limits, sizeof(limits), "PRAGMA max_page_count = %u", AUDIT_BYTES_MAX / 4096);
 	r = exec(a, "PRAGMA journal_mode = WAL", "open", e);
 	if (r == 0)
@@ -213,15 +212,16 @@ audit_open(const char *path, struct audit **ret, struct err *e)
 int
 audit_open_read(const char *path, struct audit **ret, struct err *e)
 {
-	struct audit *a = NULL;
+	struct audit *a;
 	int r;
 
 	if (access(path, F_OK) < 0)
 		return err_sys(e, errno, "network log '%s'", path);
 	/* Not read-only: a reader of a WAL takes part in its locks. */
-	r = open_db(path, SQLITE_OPEN_READWRITE, &a, e);
-	if (r == 0)
-		r = exec(a, "PRAGMA query_only = 1", "open", e);
+	a = open_db(path, SQLITE_OPEN_READWRITE, e);
+	if (a == NULL)
+		return -EIO;
+	r = exec(a, "PRAGMA query_only = 1", "open", e);
 	if (r == 0)
 		r = check_version(a, e);
 	if (r < 0) {

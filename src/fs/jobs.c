@@ -498,14 +498,12 @@ jobs_finish(struct fs *fs, size_t out_max)
 }
 
 static void
-drop_list(struct list *l)
+drop_list(struct list *jobs)
 {
-	while (!list_is_empty(l)) {
-		struct job *j = container_of(l->next, struct job, at);
+	struct list *l, *tmp;
 
-		list_del(&j->at);
-		job_free(j);
-	}
+	list_foreach(l, tmp, jobs) job_free(container_of(l, struct job, at));
+	list_init(jobs);
 }
 
 void
