@@ -21,7 +21,7 @@ teardown_file() {
 
 @test "no variable of the caller's is in a process that the guest may take over" {
 	local pid role
-	for role in qemu fs link net resolver; do
+	for role in qemu fs link net resolver log; do
 		pid=$(role_pid box "$role")
 		[ -n "$pid" ]
 		[ -r "/proc/$pid/environ" ] || continue # an ordinary user's are not dumpable

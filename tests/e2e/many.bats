@@ -77,7 +77,7 @@ teardown_file() {
 	note_namespaces
 	pd rm -f fresh
 	at_most "$bytes" $((1 << 20)) "bytes on disk"
-	for role in supervisor fs link net resolver; do
+	for role in supervisor fs link net resolver log; do
 		pss=$(awk '/^Pss:/ {print $2}' "/proc/$(role_pid two $role)/smaps_rollup")
 		kb=$((kb + pss))
 	done
