@@ -29,21 +29,12 @@
 #include <base/clock.h>
 #include <base/mem.h>
 
-#include "server.h"
+#include "lock.h"
 
 #define OWNERS_MAX   4096
 #define WAITS_MAX    1024
 #define RETRY_MIN_MS 2
 #define RETRY_MAX_MS 32
-
-/* A process, or an open file, that has had record locks on a file. */
-struct lock_owner {
-	struct list in_inode;
-	uint64_t owner;
-	int fd;
-	struct handle *handle; /* by which it last took one */
-	uint32_t pid;
-};
 
 struct lock_wait {
 	struct list all;
@@ -61,7 +52,7 @@ owner_find(const struct inode *i, uint64_t owner)
 	{
 		struct lock_owner *o = container_of(l, struct lock_owner, in_inode);
 
-		if (o->owner == owner)
+		if (o->handle != NULL && o->owner == owner)
 			return o;
 	}
 	return NULL;
@@ -86,8 +77,8 @@ open_for_locks(struct fs *fs, struct inode *i)
 	return r;
 }
 
-static int
-owner_new(struct fs *fs, struct inode *i, uint64_t owner, struct lock_owner **ret)
+int
+lock_owner_new(struct fs *fs, struct inode *i, uint64_t owner, struct lock_owner **ret)
 {
 	struct lock_owner *o;
 	int fd;
@@ -100,14 +91,15 @@ owner_new(struct fs *fs, struct inode *i, uint64_t owner, struct lock_owner **re
 	o = xcalloc(1, sizeof(*o));
 	o->owner = owner;
 	o->fd = fd;
+	o->wal = F_UNLCK;
 	list_add_tail(&i->lock_owners, &o->in_inode);
 	fs->nlock_owners++;
 	*ret = o;
 	return 0;
 }
 
-static void
-owner_free(struct fs *fs, struct lock_owner *o)
+void
+lock_owner_free(struct fs *fs, struct lock_owner *o)
 {
 	list_del(&o->in_inode);
 	close(o->fd);
@@ -134,32 +126,46 @@ lock_error(int e)
 	return e == EACCES ? -EAGAIN : -e;
 }
 
+/* 0, -EAGAIN, -errno */
+static int
+set_owners(struct fs *fs, struct inode *i, struct lock_owner *o, const struct fuse_lk_in *in)
+{
+	struct flock fl = host_range(&in->lk);
+
+	if (lock_is_wal(i, in))
+		return lock_wal_set(fs, i, o, fl.l_type);
+	if (fcntl(o->fd, F_OFD_SETLK, &fl) < 0)
+		return lock_error(errno);
+	/* Everything up to the end, as at a close. */
+	if (fl.l_type == F_UNLCK && fl.l_len == 0 && o->wal != F_UNLCK)
+		return lock_wal_set(fs, i, o, F_UNLCK);
+	return 0;
+}
+
 static int
 set_record(struct fs *fs, struct handle *h, const struct fuse_lk_in *in)
 {
 	struct lock_owner *o = owner_find(h->inode, in->owner);
-	struct flock fl = host_range(&in->lk);
 	bool fresh = o == NULL;
 	int r = 0;
 
 	if (in->lk.type == F_UNLCK && fresh)
 		return 0;
 	if (fresh)
-		r = owner_new(fs, h->inode, in->owner, &o);
+		r = lock_owner_new(fs, h->inode, in->owner, &o);
 	if (r < 0)
 		return r;
 	h->inode->record_locked = true;
-	if (fcntl(o->fd, F_OFD_SETLK, &fl) < 0) {
-		r = lock_error(errno);
-		if (fresh)
-			owner_free(fs, o);
-		return r;
-	}
-	if (in->lk.type != F_UNLCK) {
+	if (fresh)
+		o->handle = h;
+	r = set_owners(fs, h->inode, o, in);
+	if (r < 0 && fresh)
+		lock_owner_free(fs, o);
+	if (r == 0 && in->lk.type != F_UNLCK) {
 		o->handle = h;
 		o->pid = in->lk.pid;
 	}
-	return 0;
+	return r;
 }
 
 static int
@@ -315,31 +321,52 @@ holder_pid(const struct inode *i, const struct flock *found)
 	return 0;
 }
 
+/* The lock that is in the way of this one; type F_UNLCK: none. 0 or -errno. */
+static int
+find_conflict(const struct inode *i, const struct handle *h, const struct fuse_lk_in *in,
+	struct fuse_file_lock *ret)
+{
+	const struct lock_owner *o = owner_find(i, in->owner), *other;
+	struct flock fl = host_range(&in->lk);
+	uint64_t start, len;
+
+	*ret = (struct fuse_file_lock){.type = F_UNLCK};
+	if (lock_is_wal(i, in) && lock_wal_held(i)) {
+		other = lock_wal_other(i, o);
+		if (other != NULL && (fl.l_type == F_WRLCK || other->wal == F_WRLCK))
+			*ret = (struct fuse_file_lock){
+				in->lk.start, in->lk.end, (uint32_t)other->wal, other->pid};
+		return 0;
+	}
+	/* Whoever has none sees all of them by a descriptor that has none. */
+	if (fcntl(o != NULL ? o->fd : h->fd, F_OFD_GETLK, &fl) < 0)
+		return -errno;
+	if (fl.l_type == F_UNLCK)
+		return 0;
+	start = (uint64_t)fl.l_start;
+	len = (uint64_t)fl.l_len;
+	*ret = (struct fuse_file_lock){.start = start,
+		.end = len == 0 ? INT64_MAX : start + len - 1,
+		.type = (uint32_t)fl.l_type,
+		.pid = fl.l_pid == -1 ? holder_pid(i, &fl) : 0};
+	return 0;
+}
+
 int
 op_getlk(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
 	struct handle *h = handle_for_locks(fs, i, r);
-	struct lock_owner *o = owner_find(i, r->in.lk.owner);
-	struct flock fl = host_range(&r->in.lk.lk);
-	struct fuse_lk_out lo = {.lk = {.type = F_UNLCK}};
+	struct fuse_lk_out lo;
+	int e;
 
 	if (h == NULL)
 		return -EBADF;
 	if (r->in.lk.lk_flags & FUSE_LK_FLOCK || r->in.lk.lk.type == F_UNLCK)
 		return -EINVAL;
-	/* Whoever has none sees all of them by a descriptor that has none. */
-	if (fcntl(o != NULL ? o->fd : h->fd, F_OFD_GETLK, &fl) < 0)
-		return -errno;
-	if (fl.l_type != F_UNLCK) {
-		uint64_t start = (uint64_t)fl.l_start, len = (uint64_t)fl.l_len;
-
-		lo.lk = (struct fuse_file_lock){.start = start,
-			.end = len == 0 ? INT64_MAX : start + len - 1,
-			.type = (uint32_t)fl.l_type,
-			.pid = fl.l_pid == -1 ? holder_pid(i, &fl) : 0};
-	}
-	buf_append(out, &lo, sizeof(lo));
-	return 0;
+	e = find_conflict(i, h, &r->in.lk, &lo.lk);
+	if (e == 0)
+		buf_append(out, &lo, sizeof(lo));
+	return e;
 }
 
 int
@@ -369,7 +396,8 @@ op_flush(struct fs *fs, struct inode *i, const struct fuse_request *r, struct bu
 	(void)out;
 	if (o == NULL)
 		return 0;
-	owner_free(fs, o);
+	lock_owner_free(fs, o);
+	lock_wal_settle(fs, i);
 	try_waits(fs);
 	return 0;
 }
@@ -385,6 +413,8 @@ lock_handle_gone(struct fs *fs, struct handle *h)
 {
 	struct list *l, *tmp;
 
+	if (h->inode == NULL) /* lost with the last process */
+		return;
 	list_foreach(l, tmp, &fs->lock_waits)
 	{
 		struct lock_wait *w = container_of(l, struct lock_wait, all);
@@ -397,8 +427,9 @@ lock_handle_gone(struct fs *fs, struct handle *h)
 		struct lock_owner *o = container_of(l, struct lock_owner, in_inode);
 
 		if (o->handle == h)
-			owner_free(fs, o);
+			lock_owner_free(fs, o);
 	}
+	lock_wal_settle(fs, h->inode);
 	/* What it held is free once it is closed. */
 	if (fs->nlock_waits > 0)
 		fs->lock_retry_ms = clock_mono_ms();

@@ -31,7 +31,8 @@ model() {
 	mkdir -p "$W/$2"
 	PD_LIMIT=$((${5:-0} + 280)) pd exec -q -u "$(same_user)" "$1" mkdir -p "/var/tmp/plain/$2"
 	timeout $((${5:-0} + 280)) "$MODEL" --host "$W/$2" "$PADDOCK" exec -q -i -u "$(same_user)" \
-		-e FS_MODEL_SHOW_MS=10000 "$1" "$W/fs_model" "$W/$2" "/var/tmp/plain/$2" "$3" "$4" - "${5:-0}"
+		-e FS_MODEL_SHOW_MS=10000 "$1" "$W/fs_model" "$W/$2" "/var/tmp/plain/$2" "$3" "$4" - "${5:-0}" ||
+		{ e2e_tell; return 1; }
 }
 
 @test "random operations in the guest agree with its own disk, with changes on the host between them" {

@@ -155,6 +155,27 @@ M
 	[ "$(sqlite3 host/db 'select count(*) from t')" = 400 ]
 }
 
+@test "sqlite: both sides at once, in WAL mode and in rollback mode: no row is lost" {
+	cat >rows.py <<-'PY'
+		import sqlite3, sys
+		db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+		db.execute("pragma journal_mode=" + sys.argv[2])
+		db.execute("create table if not exists t(a, b)")
+		for n in range(60):
+		    db.execute("insert into t values(?, ?)", (sys.argv[3], n))
+	PY
+	for mode in wal delete; do
+		python3 rows.py host/$mode "$mode" host &
+		local job=$!
+		python3 rows.py mnt/$mode "$mode" guest
+		wait "$job"
+		for side in host mnt; do
+			run sqlite3 $side/$mode 'pragma integrity_check; select count(*) from t'
+			[ "$output" = "ok"$'\n'120 ]
+		done
+	done
+}
+
 @test "tar, cp -a, rm -rf: a tree of links, FIFOs, times and modes goes in and out unchanged" {
 	mkdir -p plain/t/d/e && cd plain/t
 	for i in $(seq 300); do echo "$i" >"d/f$i"; done
@@ -247,10 +268,18 @@ race() {
 	race 200 mnt/race:3 host/race:2
 }
 
-@test "a folder of 20,000 files is listed whole, and emptied" {
-	mkdir mnt/many && (cd host/many && seq 20000 | xargs touch)
-	[ "$(ls -f mnt/many | wc -l)" = 20002 ]
-	[ "$(find mnt/many -type f | wc -l)" = 20000 ]
+@test "the corners of a local disk: here, and on the mount" {
+	mkdir plain/corners mnt/corners
+	"$BATS_TEST_DIRNAME/corners.py" plain/corners
+	"$BATS_TEST_DIRNAME/corners.py" mnt/corners
+}
+
+@test "a folder of 100,000 files is listed whole, and emptied" {
+	mkdir mnt/many && (cd host/many && seq 100000 | xargs touch)
+	[ "$(ls -f mnt/many | wc -l)" = 100002 ]
+	[ "$(find mnt/many -type f | wc -l)" = 100000 ]
+	(cd host/many && seq 20001 100000 | xargs rm)
+	soon eval '[ "$(ls -f mnt/many | wc -l)" = 20002 ]'
 	(cd mnt/many && find . -type f -delete)
 	[ -z "$(ls -A host/many)" ]
 }

@@ -294,6 +294,40 @@ test_waiting_ends(void **state)
 	assert_int_equal(host_record(fd, F_WRLCK, whole), 0);
 }
 
+/* Users of SQLite's WAL index share it in the guest, and nobody shares it with the host. */
+static void
+test_wal_index(void **state)
+{
+	const struct range dms = {128, 128}, low = {120, 120};
+	struct fk *k = *state;
+	struct fk_made f = made(k, "db-shm"), other = made(k, "other");
+	struct fuse_lk_in ask = lock_in(f.fh, 3, F_WRLCK, dms, 0);
+	CLEAN_CLOSE int fd = host_open(k, "db-shm"), fd2 = host_open(k, "other");
+
+	assert_int_equal(record(k, f, 1, F_WRLCK, dms), 0);
+	assert_int_equal(record(k, f, 2, F_RDLCK, dms), -EAGAIN);
+	assert_int_equal(record(k, f, 1, F_RDLCK, dms), 0);
+	assert_int_equal(record(k, f, 2, F_RDLCK, dms), 0);
+	assert_int_equal(record(k, f, 2, F_WRLCK, dms), -EAGAIN);
+	assert_int_equal(fk_call(k, FUSE_GETLK, f.id, &ask, sizeof(ask), NULL, 0), 0);
+	assert_int_equal(FK_OUT(k, fuse_lk_out).lk.type, F_RDLCK);
+	assert_int_equal(FK_OUT(k, fuse_lk_out).lk.pid, 1001);
+	assert_int_equal(host_record(fd, F_RDLCK, dms), EAGAIN);
+	assert_int_equal(host_record(fd, F_RDLCK, low), 0); /* that byte alone */
+	assert_int_equal(record(k, f, 1, F_UNLCK, dms), 0);
+	assert_int_equal(host_record(fd, F_RDLCK, dms), EAGAIN);
+	assert_int_equal(flush(k, f, 2), 0);
+	assert_int_equal(host_record(fd, F_RDLCK, dms), 0);
+	/* And the reverse; at a file of another name they share it. */
+	assert_int_equal(record(k, f, 1, F_RDLCK, dms), -EAGAIN);
+	assert_int_equal(host_record(fd2, F_RDLCK, dms), 0);
+	assert_int_equal(record(k, other, 1, F_RDLCK, dms), 0);
+	assert_int_equal(host_record(fd, F_UNLCK, whole), 0);
+	assert_int_equal(record(k, f, 1, F_RDLCK, dms), 0);
+	assert_int_equal(fk_release(k, f.id, f.fh), 0);
+	assert_int_equal(host_record(fd, F_WRLCK, dms), 0);
+}
+
 /* FLUSH is asked for where there may be locks, and only there. */
 static void
 test_who_is_asked_to_flush(void **state)
@@ -384,6 +418,7 @@ main(void)
 		T(test_looked_up_and_replaced),
 		T(test_waiting),
 		T(test_waiting_ends),
+		T(test_wal_index),
 		T(test_who_is_asked_to_flush),
 		T(test_locks_outlive_names),
 		T(test_hostile),

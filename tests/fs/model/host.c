@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,6 +289,7 @@ host_serve(const char *folder, char **command)
 
 	host_begin(folder);
 	umask(022);
+	signal(SIGPIPE, SIG_IGN); /* the command's own words tell of its end */
 	pid = start(command, &from, &to);
 	while (fgets(line, sizeof(line), from) != NULL) {
 		if (line[0] == '@') {
@@ -299,5 +301,7 @@ host_serve(const char *folder, char **command)
 	}
 	fclose(to);
 	waitpid(pid, &status, 0);
+	if (status != 0)
+		fprintf(stderr, "%s: status %x\n", command[0], (unsigned)status);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
