@@ -180,3 +180,36 @@ express() {
 	echo "# milliseconds until seen: ${all[*]}" >&3
 	for i in "${all[@]}"; do at_most "$i" 1000 "milliseconds until an edit is seen"; done
 }
+
+@test "watchers in the guest hear of the host's changes by looking, and are told to look" {
+	equal "$(in_box prog 'echo $CHOKIDAR_USEPOLLING $WATCHFILES_FORCE_POLLING')" "1 1"
+	equal "$(pd exec -q -e CHOKIDAR_USEPOLLING=0 prog sh -c 'echo $CHOKIDAR_USEPOLLING')" 0
+	echo first > "$W/watched"
+	cat > "$W/watch.js" <<-'JS'
+		// Polling as chokidar does it: says each content that it comes to see.
+		const fs = require("fs");
+		fs.watchFile("watched", {interval: 100}, () => console.log("saw " + fs.readFileSync("watched", "utf8").trim()));
+		fs.watch("own", () => console.log("own"));
+		console.log("ready");
+		process.stdin.resume().on("end", () => process.exit());
+	JS
+	: > "$W/own"
+	coproc WATCH { pd exec -q -i prog node watch.js; }
+	local in=${WATCH[1]} pid=$WATCH_PID word
+	read -r -t 60 -u "${WATCH[0]}" word && equal "$word" ready
+	echo second > "$W/.w" && mv "$W/.w" "$W/watched"
+	read -r -t 20 -u "${WATCH[0]}" word && equal "$word" "saw second"
+	# inotify itself: what the guest's own programs do.
+	in_box prog 'echo x >> own'
+	read -r -t 20 -u "${WATCH[0]}" word && equal "$word" own
+	eval "exec $in>&-"
+	wait "$pid"
+	# tail -f knows that it has to look.
+	coproc TAIL { pd exec -q -i prog sh -c 'tail -n 1 -f watched & cat >/dev/null; kill $!'; }
+	in=${TAIL[1]} pid=$TAIL_PID
+	read -r -t 60 -u "${TAIL[0]}" word && equal "$word" second
+	echo third >> "$W/watched"
+	read -r -t 20 -u "${TAIL[0]}" word && equal "$word" third
+	eval "exec $in>&-"
+	wait "$pid" || :
+}
