@@ -73,6 +73,10 @@ list(int root, const char *p)
 	if (fd < 0)
 		return NULL;
 	d = fdopendir(fd);
+	if (d == NULL) { /* somebody else has removed it */
+		close(fd);
+		return NULL;
+	}
 	while ((de = readdir(d)) != NULL && n < 4096) {
 		names[n] = malloc(strlen(de->d_name) + 3);
 		len += (size_t)sprintf(names[n++], "%s %c", de->d_name, de->d_type + 'a') + 1;
