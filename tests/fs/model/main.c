@@ -27,6 +27,8 @@
 /* What is not watched (a symlink with several names) is looked at again after a second. */
 #define SHOW_MS 1500
 
+#define ROUNDS_TOLD 20 /* of a long run */
+
 struct model t;
 
 uint64_t
@@ -207,6 +209,15 @@ number(int argc, char **argv, int k)
 	return k < argc ? strtoul(argv[k], NULL, 10) : 0;
 }
 
+static void
+tell(unsigned long seed, unsigned long rounds)
+{
+	printf("seeds %lu to %lu: %lu operations agree, %lu host changes seen, the slowest after "
+	       "%lu ms\n",
+		seed, seed + rounds - 1, t.operations, t.host_changes, (unsigned long)t.longest_ms);
+	fflush(stdout);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -236,9 +247,9 @@ main(int argc, char **argv)
 			round_end(base, name);
 		round_begin(base, seed + rounds++, name);
 		play(number(argc, argv, 4));
+		if (rounds % ROUNDS_TOLD == 0)
+			tell(seed, rounds);
 	} while (deadline_left_ms(end) > 0);
-	printf("seeds %lu to %lu: %lu operations agree, %lu host changes seen, the slowest after "
-	       "%lu ms\n",
-		seed, seed + rounds - 1, t.operations, t.host_changes, (unsigned long)t.longest_ms);
+	tell(seed, rounds);
 	return 0;
 }
