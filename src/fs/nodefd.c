@@ -302,20 +302,25 @@ nodefd_was_stale(struct fs *fs)
 	fs->keep_until_ms = clock_mono_ms() + KEEP_MS;
 }
 
-void
-nodefd_keep(struct fs *fs, struct inode *i, int dirfd, const char *name)
+int
+nodefd_open_kept(struct fs *fs, int dirfd, const char *name)
 {
-	int fd;
-
-	if (fs->keep_until_ms == 0 || i == NULL || i->key.type != S_IFREG || i->fd >= 0)
-		return;
+	if (fs->keep_until_ms == 0)
+		return -1;
 	if (clock_mono_ms() >= fs->keep_until_ms) {
 		fs->keep_until_ms = 0;
-		return;
+		return -1;
 	}
-	fd = open_verified(dirfd, name, i);
-	if (fd >= 0)
-		cache(fs, i, fd);
+	return openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+void
+nodefd_keep(struct fs *fs, struct inode *i, int taken)
+{
+	CLEAN_CLOSE int fd = taken;
+
+	if (fd >= 0 && i != NULL && i->key.type == S_IFREG && i->fd < 0)
+		cache(fs, i, TAKE_FD(fd));
 }
 
 void

@@ -91,13 +91,15 @@ op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct
 {
 	struct shadow *sh = shadow_find(fs, dir, r->name);
 	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	CLEAN_CLOSE int fd = -1;
 	struct fuse_entry_out eo;
 	struct statx st;
 	int e = folder_get(fs, dir, &d);
 
 	if (e < 0)
 		return e;
-	e = sh != NULL ? 0 : stat_at(d.fd, r->name, &st);
+	fd = sh == NULL ? nodefd_open_kept(fs, d.fd, r->name) : -1;
+	e = sh != NULL ? 0 : fd >= 0 ? stat_at(fd, "", &st) : stat_at(d.fd, r->name, &st);
 	if (e == -ENOENT)
 		return reply_negative(fs, dir, r->name, out);
 	if (e == 0)
@@ -105,7 +107,7 @@ op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct
 			       : entry_fill(fs, dir, r->name, &st, false, &eo);
 	if (e < 0)
 		return e;
-	nodefd_keep(fs, inode_find(fs, eo.nodeid), d.fd, r->name);
+	nodefd_keep(fs, inode_find(fs, eo.nodeid), TAKE_FD(fd));
 	buf_append(out, &eo, sizeof(eo));
 	return 0;
 }

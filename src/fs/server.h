@@ -293,7 +293,8 @@ void nodefd_drop_cached(struct fs *fs, struct inode *i);
  * the guest's kernel looks it up again only once. So for a while after an ESTALE, files that are
  * looked up are held on to, as folders are.
  */
-void nodefd_keep(struct fs *fs, struct inode *i, int dirfd, const char *name);
+int nodefd_open_kept(struct fs *fs, int dirfd, const char *name); /* or -1 */
+void nodefd_keep(struct fs *fs, struct inode *i, int taken);
 void nodefd_was_stale(struct fs *fs);
 /* Forget where folders are: each is looked up again from the root before its next use. */
 void nodefd_new_epoch(struct fs *fs);
