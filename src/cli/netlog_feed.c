@@ -37,11 +37,12 @@ static void
 time_text(int64_t ms, bool iso, char out[40])
 {
 	time_t t = (time_t)(ms / 1000);
-	char date[32] = "?";
+	char date[32];
 	struct tm tm;
 
-	if ((iso ? gmtime_r(&t, &tm) : localtime_r(&t, &tm)) != NULL)
-		strftime(date, sizeof(date), iso ? "%Y-%m-%dT%H:%M:%S" : "%H:%M:%S", &tm);
+	if ((iso ? gmtime_r(&t, &tm) : localtime_r(&t, &tm)) == NULL ||
+		strftime(date, sizeof(date), iso ? "%Y-%m-%dT%H:%M:%S" : "%H:%M:%S", &tm) == 0)
+		strcpy(date, "?");
 	if (iso)
 		snprintf(out, 40, "%s.%03dZ", date, (int)(ms % 1000));
 	else

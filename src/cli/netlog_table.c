@@ -44,11 +44,12 @@ static char *
 time_text(int64_t ms)
 {
 	time_t t = (time_t)(ms / 1000);
-	char text[32] = "?";
+	char text[32];
 	struct tm tm;
 
-	if (localtime_r(&t, &tm) != NULL)
-		strftime(text, sizeof(text), "%H:%M:%S %d-%b", &tm);
+	if (localtime_r(&t, &tm) == NULL ||
+		strftime(text, sizeof(text), "%H:%M:%S %d-%b", &tm) == 0)
+		return xstrdup("?");
 	return xstrdup(text);
 }
 

@@ -293,7 +293,8 @@ class_of(size_t len)
 {
 	unsigned k = 0;
 
-	while (sizeof(struct journal_entry) + len > entry_sizes[k])
+	while (k + 1 < ARRAY_LEN(entry_sizes) &&
+		sizeof(struct journal_entry) + len > entry_sizes[k])
 		k++;
 	return k;
 }

@@ -186,7 +186,7 @@ port_add_word(struct strv *list, const char *word, struct err *e)
 {
 	char text[PORT_TEXT_MAX];
 	struct port p[2];
-	size_t n;
+	size_t n = 0;
 	int r = port_parse(word, p, &n, e);
 
 	for (size_t i = 0; i < n && r == 0; i++) {

@@ -75,7 +75,7 @@ netevent_set_text(char *out, size_t size, const char *text, size_t n)
 	if (n >= size)
 		n = size - 1;
 	for (size_t i = 0; i < n; i++)
-		out[i] = is_text_byte(text[i]) ? text[i] : '?';
+		out[i] = (char)(is_text_byte(text[i]) ? text[i] : '?');
 	out[n] = '\0';
 }
 

@@ -35,7 +35,7 @@ teardown_file() {
 	wait_until 20 in_box one 'curl -sf http://127.0.0.1:8000/ >/dev/null' # control: it listens
 	local host
 	for host in 198.18.0.1 198.18.0.2 one localhost host.docker.internal; do
-		run in_box two 'curl -s -m 10 -o /dev/null "http://$1:8000/"' "$host"
+		run in_box two 'curl -sf -m 10 -o /dev/null "http://$1:8000/"' "$host"
 		[ "$status" != 0 ] || { echo "$host" >&2; return 1; }
 		[ "$status" != 28 ] || { echo "$host hangs" >&2; return 1; }
 	done

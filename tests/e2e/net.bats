@@ -22,7 +22,7 @@ setup_file() {
 		def what(host, port):
 		    try:
 		        s = socket.create_connection((host, int(port)), 20)
-		        s.sendall(b"GET /page HTTP/1.0\r\nHost: x\r\n\r\n")
+		        s.sendall(f"GET /page HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n".encode())
 		        answer = s.recv(100)
 		        return "answered" if answer and b" 403 " not in answer[:13] else "refused"
 		    except TimeoutError:

@@ -25,7 +25,7 @@ setup_file() {
 		    with open(name + ".new", "w") as f: f.write(word)
 		    os.rename(name + ".new", name)
 		s = socket.create_connection((host, 80), 20)
-		s.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+		s.sendall(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
 		s.recv(1000)
 		tell("open")
 		while not os.path.exists(name + ".ask"):
@@ -34,7 +34,7 @@ setup_file() {
 		        except ConnectionResetError: tell("reset")
 		        else: tell("ended")
 		        sys.exit()
-		s.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+		s.sendall(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
 		tell("answered" if b"200" in s.recv(1000) else "silent")
 	PY
 }
