@@ -777,12 +777,24 @@ http_conn_start(const struct http_options *o, http_done_fn *done, void *arg)
 	return h;
 }
 
+/* Between requests: the next one is judged anyway, but what is open may be so no longer. */
+static bool
+may_stay(const struct http_conn *h)
+{
+	struct ip_addr a;
+	struct reach_dest d = {.host = h->origin_host,
+		.is_raw = ip_addr_parse(h->origin_host, &a) == 0,
+		.port = h->origin_port};
+
+	return h->origin.fd < 0 ||
+	       reach_rejudge(h->o.net, &d, &h->origin_to).outcome != POLICY_DENY;
+}
+
 bool
 http_conn_recheck(struct http_conn *h)
 {
-	/* Between requests there is nothing to cut: the next one is judged, and its origin, too. */
 	if (h->state == H_HEAD)
-		return true;
+		return may_stay(h);
 	return reach_rejudge(h->o.net, &h->dest, h->origin.fd >= 0 ? &h->origin_to : NULL)
 		       .outcome == POLICY_ALLOW;
 }
