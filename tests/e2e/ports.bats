@@ -137,7 +137,7 @@ sys.stdout.buffer.write(got)' "$@"
 	run talk "$address" "$port" < /dev/null
 	[ "$status" -ne 0 ]
 	has "$output" "refused"
-	run in_box web 'curl -s --max-time 5 "http://host.docker.internal:$1"' "$port"
+	run in_box web 'curl -sf --max-time 5 "http://host.docker.internal:$1"' "$port"
 	[ "$status" -ne 0 ]
 }
 

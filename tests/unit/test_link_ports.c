@@ -197,6 +197,7 @@ test_sessions_first(void **state)
 	/* The last ones were refused. */
 	assert_int_equal(until_end(clients[ARRAY_LEN(clients) - 1]), 0);
 	assert_int_equal(sh(&rig, &p, "exit 7"), 7);
+	peer_close(&p);
 	for (size_t i = 0; i < ARRAY_LEN(clients); i++)
 		close(clients[i]);
 	close(fd);
