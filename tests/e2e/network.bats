@@ -25,8 +25,12 @@ setup_file() {
 		    with open(name + ".new", "w") as f: f.write(word)
 		    os.rename(name + ".new", name)
 		s = socket.create_connection((host, 80), 20)
-		s.sendall(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-		s.recv(1000)
+		def page():
+		    s.sendall(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+		    got = b""
+		    while b"from the web" not in got and (more := s.recv(1000)): got += more
+		    return b" 200 " in got
+		page()
 		tell("open")
 		while not os.path.exists(name + ".ask"):
 		    if select.select([s], [], [], 0.1)[0]:
@@ -34,8 +38,7 @@ setup_file() {
 		        except ConnectionResetError: tell("reset")
 		        else: tell("ended")
 		        sys.exit()
-		s.sendall(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-		tell("answered" if b"200" in s.recv(1000) else "silent")
+		tell("answered" if page() else "silent")
 	PY
 }
 
