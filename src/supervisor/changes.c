@@ -18,6 +18,7 @@
 #define SAVE_MS       200
 #define LAST_LIMIT_MS 1000
 #define PACKET_MAX    8192
+#define PACKETS_MAX   64 /* in a row: an fs role that never stops talking holds up nobody */
 
 static void
 save(struct sup *s)
@@ -85,12 +86,18 @@ take_packet(struct sup *s)
 }
 
 static void
+take_some(struct sup *s)
+{
+	for (int i = 0; i < PACKETS_MAX && s->changes_fd >= 0 && take_packet(s); i++)
+		;
+}
+
+static void
 take_packets(struct sup *s)
 {
 	uint64_t done = s->changes_done;
 
-	while (s->changes_fd >= 0 && take_packet(s))
-		;
+	take_some(s);
 	if (s->changes_done != done) {
 		save(s);
 		sup_control_changes(s);
@@ -161,8 +168,7 @@ sup_changes_last(struct sup *s)
 
 		if (poll(&p, 1, deadline_left_ms(deadline)) <= 0 && errno != EINTR)
 			break;
-		while (s->changes_fd >= 0 && take_packet(s))
-			;
+		take_some(s);
 		if (deadline_left_ms(deadline) == 0)
 			break;
 	}

@@ -103,25 +103,18 @@ read_answer(int fd, const struct talk *t, struct buf *b, struct frame *f, uint64
 }
 
 static int
-request_with(int fd, enum control_frame type, const struct buf *payload, struct err *e)
+request(int fd, enum control_frame type, const struct buf *payload, struct err *e)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
 	int r;
 
-	frame_put(&b, (uint8_t)type, payload->data, payload->len);
+	frame_put(&b, (uint8_t)type, payload != NULL ? payload->data : NULL,
+		payload != NULL ? payload->len : 0);
 	r = io_write_full(fd, b.data, b.len, deadline_in_ms(STATUS_LIMIT_MS));
 	if (r == -ETIMEDOUT)
 		return err_set(e, ETIMEDOUT, "the supervisor does not listen");
 	/* It went away with our connection in its queue: ECONNRESET, or EPIPE. */
 	return r < 0 ? err_set(e, EPIPE, "the supervisor ended") : 0;
-}
-
-static int
-request(int fd, enum control_frame type, struct err *e)
-{
-	static const struct buf empty = BUF_INIT;
-
-	return request_with(fd, type, &empty, e);
 }
 
 /* Connection refused or no socket: nobody runs there. */
@@ -168,7 +161,7 @@ start_once(const struct state_paths *p, const char *name, const struct talk *t, 
 	int r;
 
 	if (fd >= 0) {
-		r = request(fd, CONTROL_WAIT, e);
+		r = request(fd, CONTROL_WAIT, NULL, e);
 		if (r == 0)
 			r = read_answer(fd, t, &b, &f, START_LIMIT_MS, e);
 		return r == -EPIPE ? -EBUSY : r;
@@ -208,89 +201,88 @@ supervisor_start(const struct state_paths *p, const char *name, const struct pro
 	return r;
 }
 
+/*
+ * Asks the supervisor that runs, and waits for its OK, which is in f and b. Its connection, -ESRCH
+ * when none runs or it ends meanwhile, or -errno with its own sentence.
+ */
+static int
+ask(const struct state_paths *p, const char *name, enum control_frame type,
+	const struct buf *payload, uint64_t limit_ms, struct buf *b, struct frame *f, struct err *e)
+{
+	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
+	int r;
+
+	if (fd < 0)
+		return nobody(fd) ? err_set(e, ESRCH, "sandbox '%s' does not run", name) : fd;
+	r = request(fd, type, payload, e);
+	if (r == 0)
+		r = read_answer(fd, NULL, b, f, limit_ms, e);
+	if (r == -EPIPE)
+		return -ESRCH;
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* The same where the answer says no more than OK, and nothing follows it. */
+static int
+tell(const struct state_paths *p, const char *name, enum control_frame type,
+	const struct buf *payload, uint64_t limit_ms, struct err *e)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+	struct frame f;
+	int r = ask(p, name, type, payload, limit_ms, &b, &f, e);
+
+	if (r < 0)
+		return r;
+	close(r);
+	return 0;
+}
+
 int
 supervisor_status(
 	const struct state_paths *p, const char *name, struct control_status *ret, struct err *e)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
-	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
 	struct frame f;
-	int r;
+	CLEAN_CLOSE int fd = ask(p, name, CONTROL_STATUS, NULL, STATUS_LIMIT_MS, &b, &f, e);
 
 	if (fd < 0)
-		return nobody(fd) ? -ESRCH : fd;
-	r = request(fd, CONTROL_STATUS, e);
-	if (r == 0)
-		r = read_answer(fd, NULL, &b, &f, STATUS_LIMIT_MS, e);
-	if (r == -EPIPE)
-		return -ESRCH;
-	if (r == 0 && control_status_decode(f.p, f.n, ret) < 0)
-		r = err_set(e, EBADMSG, "the supervisor's answer is damaged");
-	return r;
+		return fd;
+	if (control_status_decode(f.p, f.n, ret) < 0)
+		return err_set(e, EBADMSG, "the supervisor's answer is damaged");
+	return 0;
 }
 
 int
 supervisor_session(const struct state_paths *p, const char *name, struct err *e)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
-	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
 	struct frame f;
-	int r;
 
-	if (fd < 0)
-		return nobody(fd) ? err_set(e, ESRCH, "sandbox '%s' does not run", name) : fd;
-	r = request(fd, CONTROL_SESSION, e);
-	if (r == 0)
-		r = read_answer(fd, NULL, &b, &f, START_LIMIT_MS, e);
-	return r < 0 ? r : TAKE_FD(fd);
+	return ask(p, name, CONTROL_SESSION, NULL, START_LIMIT_MS, &b, &f, e);
 }
 
 int
 supervisor_ports(const struct state_paths *p, const char *name, const struct control_ports *change,
 	struct err *e)
 {
-	CLEAN_BUF struct buf payload = BUF_INIT, b = BUF_INIT;
-	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
-	struct frame f;
-	int r;
+	CLEAN_BUF struct buf payload = BUF_INIT;
 
-	if (fd < 0)
-		return nobody(fd) ? err_set(e, ESRCH, "sandbox '%s' does not run", name) : fd;
 	control_ports_encode(change, &payload);
-	r = request_with(fd, CONTROL_PORTS, &payload, e);
-	return r == 0 ? read_answer(fd, NULL, &b, &f, STATUS_LIMIT_MS, e) : r;
+	return tell(p, name, CONTROL_PORTS, &payload, STATUS_LIMIT_MS, e);
 }
 
 int
 supervisor_policy_changed(const struct state_paths *p, const char *name, struct err *e)
 {
-	CLEAN_BUF struct buf b = BUF_INIT;
-	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
-	struct frame f;
-	int r;
+	int r = tell(p, name, CONTROL_POLICY, NULL, POLICY_LIMIT_MS, e);
 
-	if (fd < 0)
-		return nobody(fd) ? 0 : fd;
-	r = request(fd, CONTROL_POLICY, e);
-	if (r == 0)
-		r = read_answer(fd, NULL, &b, &f, POLICY_LIMIT_MS, e);
-	return r == -EPIPE ? 0 : r;
+	return r == -ESRCH ? 0 : r;
 }
 
 int
 supervisor_changes(const struct state_paths *p, const char *name, struct err *e)
 {
-	CLEAN_BUF struct buf b = BUF_INIT;
-	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
-	struct frame f;
-	int r;
-
-	if (fd < 0)
-		return nobody(fd) ? -ESRCH : fd;
-	r = request(fd, CONTROL_CHANGES, e);
-	if (r == 0)
-		r = read_answer(fd, NULL, &b, &f, STATUS_LIMIT_MS, e);
-	return r == -EPIPE ? -ESRCH : r;
+	return tell(p, name, CONTROL_CHANGES, NULL, STATUS_LIMIT_MS, e);
 }
 
 /* After OK the supervisor has only to exit; end of file on its connection tells when. */
@@ -309,18 +301,12 @@ int
 supervisor_stop(const struct state_paths *p, const char *name, struct err *e)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
-	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
 	struct frame f;
-	int r;
+	CLEAN_CLOSE int fd = ask(p, name, CONTROL_STOP, NULL, STOP_LIMIT_MS, &b, &f, e);
 
 	if (fd < 0)
-		return nobody(fd) ? 0 : fd;
-	r = request(fd, CONTROL_STOP, e);
-	if (r == 0)
-		r = read_answer(fd, NULL, &b, &f, STOP_LIMIT_MS, e);
-	if (r == 0)
-		r = wait_for_end(name, fd, e);
-	return r == -EPIPE ? 0 : r;
+		return fd == -ESRCH ? 0 : fd;
+	return wait_for_end(name, fd, e);
 }
 
 int

@@ -5,6 +5,7 @@
  * is taken when the sandbox starts, the sandbox starts without it and says so.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,9 @@
 
 #include "sup.h"
 
-#define BACKLOG    128
-#define ACCEPT_MAX 16 /* in a row, before others have their turn */
+#define BACKLOG      128
+#define CUT_LIMIT_MS 1000
+#define ACCEPT_MAX   16 /* in a row, before others have their turn */
 
 struct published {
 	struct sup *sup;
@@ -95,8 +97,14 @@ static void
 tell_link(const struct sup *s, enum link_control what, uint16_t port, int fd)
 {
 	const char msg[3] = {(char)what, (char)(port >> 8), (char)port};
+	struct pollfd room = {s->link_control, POLLOUT, 0};
 
-	/* A link role that is behind refuses by not reading: the client then sees a reset. */
+	/*
+	 * A link role that is behind refuses a connection by not reading: its client sees a reset.
+	 * That something is to be cut it must hear.
+	 */
+	if (what == LINK_CUT && poll(&room, 1, CUT_LIMIT_MS) <= 0)
+		log_warn("port %u: what came through it may go on: the link role is busy", port);
 	if (io_send_fds(s->link_control, msg, sizeof(msg), &fd, fd >= 0 ? 1 : 0) < 0)
 		log_debug("port %u: the link role does not take it", port);
 }
