@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,6 +16,8 @@
 #include <base/clock.h>
 #include <base/io.h>
 #include <base/mem.h>
+
+#define LOCK_POLL_MS 20
 
 static int
 set_flag(int fd, int get, int set, int flag, bool on)
@@ -75,6 +78,20 @@ io_read_full(int fd, void *p, size_t n, uint64_t deadline_ms)
 		}
 		at += got;
 		n -= (size_t)got;
+	}
+	return 0;
+}
+
+int
+io_lock(int fd, uint64_t deadline_ms)
+{
+	/* flock(2) has no time limit of its own, and nothing tells when it would go through. */
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (deadline_left_ms(deadline_ms) == 0)
+			return -ETIMEDOUT;
+		poll(NULL, 0, LOCK_POLL_MS);
 	}
 	return 0;
 }

@@ -2,10 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +16,6 @@
 #include "store.h"
 
 #define TEMPLATE_FILE_MAX 65536
-#define LOCK_POLL_MS      100
 
 static void
 decref(json_t **j)
@@ -169,25 +166,20 @@ store_lock(const char *data_dir, const char *file, uint64_t limit_ms, void (*wai
 {
 	CLEAN_FREE char *path = xasprintf("%s/templates/%s", data_dir, file);
 	CLEAN_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	uint64_t deadline = deadline_in_ms(limit_ms);
-	bool told = false;
+	int r;
 
 	if (fd < 0)
 		return err_sys(e, errno, "open '%s'", path);
-	/* flock(2) has no time limit of its own. */
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return err_sys(e, errno, "lock '%s'", path);
-		if (deadline_left_ms(deadline) == 0)
-			return err_set(e, ETIMEDOUT,
-				"another build of the machine image does not end ('%s' is locked)",
-				path);
-		if (!told && waiting != NULL)
+	r = io_lock(fd, 0);
+	if (r == -ETIMEDOUT && limit_ms > 0) {
+		if (waiting != NULL)
 			waiting(arg);
-		told = true;
-		poll(NULL, 0, LOCK_POLL_MS);
+		r = io_lock(fd, deadline_in_ms(limit_ms));
 	}
-	return TAKE_FD(fd);
+	if (r == -ETIMEDOUT)
+		return err_set(e, ETIMEDOUT,
+			"another build of the machine image does not end ('%s' is locked)", path);
+	return r < 0 ? err_sys(e, -r, "lock '%s'", path) : TAKE_FD(fd);
 }
 
 int

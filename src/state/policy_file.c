@@ -1,9 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -17,7 +15,6 @@
 /* 1024 rules of the greatest length, escaped. */
 #define FILE_MAX      (4U << 20)
 #define LOCK_LIMIT_MS 5000
-#define RETRY_MS      10
 
 static int
 add_rules(json_t *rules, struct policy *p, struct err *e)
@@ -159,7 +156,6 @@ int
 state_policy_lock(const struct state_paths *p, const char *name, struct err *e)
 {
 	CLEAN_FREE char *path = name != NULL ? state_sandbox_dir(p, name) : xstrdup(p->config);
-	uint64_t deadline = deadline_in_ms(LOCK_LIMIT_MS);
 	CLEAN_CLOSE int fd = -1;
 	int r = name == NULL ? io_mkdirs(path, 0700, e) : 0;
 
@@ -172,13 +168,9 @@ state_policy_lock(const struct state_paths *p, const char *name, struct err *e)
 	if (fd < 0)
 		return err_sys(e, errno, "open '%s'", path);
 	/* Whoever has it writes one small file. */
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return err_sys(e, errno, "lock '%s'", path);
-		if (deadline_left_ms(deadline) == 0)
-			return err_set(e, EBUSY,
-				"another command is changing the policy and does not end: see ps");
-		poll(NULL, 0, RETRY_MS);
-	}
-	return TAKE_FD(fd);
+	r = io_lock(fd, deadline_in_ms(LOCK_LIMIT_MS));
+	if (r == -ETIMEDOUT)
+		return err_set(e, EBUSY,
+			"another command is changing the policy and does not end: see ps");
+	return r < 0 ? err_sys(e, -r, "lock '%s'", path) : TAKE_FD(fd);
 }

@@ -75,23 +75,31 @@ fk_forbid_inotify(void)
 
 enum { FK_NO_INOTIFY = 1 }; /* in place of a limit of open files */
 
+/* In the server's process, to its end: the options' other fields are the caller's. */
 static inline void
-fk_serve(int sock, int rootfd, rlim_t nofile)
+fk_serve_with(struct fs_options *o)
 {
-	struct fs_options o = {
-		.stream_fd = sock, .root_fd = rootfd, .guest_uid = FK_UID, .guest_gid = FK_UID};
-	struct rlimit l = {nofile, nofile};
 	struct err e = {0};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	o->guest_uid = o->guest_gid = FK_UID;
+	o->proc_fd = fs_proc_open(&e);
+	if (o->proc_fd < 0)
+		_exit(3);
+	_exit(fs_serve(o, &e) < 0 ? 1 : 0);
+}
+
+static inline void
+fk_serve(int sock, int rootfd, rlim_t nofile)
+{
+	struct fs_options o = {.stream_fd = sock, .root_fd = rootfd};
+	struct rlimit l = {nofile, nofile};
+
 	if (nofile == FK_NO_INOTIFY)
 		fk_forbid_inotify();
 	else if (nofile > 0)
 		setrlimit(RLIMIT_NOFILE, &l);
-	o.proc_fd = fs_proc_open(&e);
-	if (o.proc_fd < 0)
-		_exit(3);
-	_exit(fs_serve(&o, &e) < 0 ? 1 : 0);
+	fk_serve_with(&o);
 }
 
 /* The next whole message from the server, into b. */
@@ -363,6 +371,25 @@ fk_init(struct fk *k)
 	return r;
 }
 
+static inline void
+fk_folders(struct fk *k)
+{
+	snprintf(k->dir, sizeof(k->dir), "/tmp/paddock-fs-XXXXXX");
+	assert_non_null(mkdtemp(k->dir));
+	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(k->dirfd, "root", 0755), 0);
+	assert_int_equal(mkdirat(k->dirfd, "outside", 0755), 0);
+	k->rootfd = openat(k->dirfd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static inline void
+fk_host_dirs(const struct fk *k, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (mkdirat(k->rootfd, names[i], 0755) < 0)
+			fail_msg("%s: %s", names[i], strerror(errno));
+}
+
 /* nofile: the server's limit of open files; 0: as it is. */
 static inline void
 fk_start(struct fk *k, rlim_t nofile)
@@ -370,12 +397,7 @@ fk_start(struct fk *k, rlim_t nofile)
 	int sv[2];
 
 	memset(k, 0, sizeof(*k));
-	snprintf(k->dir, sizeof(k->dir), "/tmp/paddock-fs-XXXXXX");
-	assert_non_null(mkdtemp(k->dir));
-	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(mkdirat(k->dirfd, "root", 0755), 0);
-	assert_int_equal(mkdirat(k->dirfd, "outside", 0755), 0);
-	k->rootfd = openat(k->dirfd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fk_folders(k);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
 	k->pid = fork();
 	if (k->pid == 0) {

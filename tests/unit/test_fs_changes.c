@@ -24,23 +24,11 @@ serve(int stream, int changes, const struct fk *k)
 	struct strv all = {0};
 	struct fs_options o = {.stream_fd = stream,
 		.root_fd = k->rootfd,
-		.guest_uid = FK_UID,
-		.guest_gid = FK_UID,
 		.workspaces = &all,
 		.changes_fd = changes};
-	struct err e = {0};
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	strv_add(&all, "/w");
-	o.proc_fd = fs_proc_open(&e);
-	_exit(fs_serve(&o, &e) < 0);
-}
-
-static void
-host_dir(const struct fk *k, const char *name)
-{
-	if (mkdirat(k->rootfd, name, 0755) < 0)
-		fail_msg("%s: %s", name, strerror(errno));
+	fk_serve_with(&o);
 }
 
 static int
@@ -53,13 +41,8 @@ setup(void **state)
 	int sv[2], ch[2];
 
 	*state = w;
-	snprintf(k->dir, sizeof(k->dir), "/tmp/paddock-fs-XXXXXX");
-	assert_non_null(mkdtemp(k->dir));
-	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(mkdirat(k->dirfd, "root", 0755), 0);
-	k->rootfd = openat(k->dirfd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
-		host_dir(k, dirs[i]);
+	fk_folders(k);
+	fk_host_dirs(k, dirs, ARRAY_LEN(dirs));
 	fk_host_file(k, "w/.git/HEAD", "ref: refs/heads/main\n");
 	fk_host_file(k, "w/.git/config",
 		"[core]\n\tbare = false\n\tpager = less\n\thooksPath = ./tools/x/../hooks\n"

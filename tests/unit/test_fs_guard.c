@@ -13,26 +13,11 @@ static void
 serve(int sock, const struct fk *k, bool allow)
 {
 	struct strv all = {0};
-	struct fs_options o = {.stream_fd = sock,
-		.root_fd = k->rootfd,
-		.guest_uid = FK_UID,
-		.guest_gid = FK_UID,
-		.workspaces = &all,
-		.allow_hooks = allow};
-	struct err e = {0};
+	struct fs_options o = {
+		.stream_fd = sock, .root_fd = k->rootfd, .workspaces = &all, .allow_hooks = allow};
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	strv_add(&all, "/w");
-	o.proc_fd = fs_proc_open(&e);
-	_exit(fs_serve(&o, &e) < 0);
-}
-
-static void
-host_dirs(const struct fk *k, const char *const *names, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (mkdirat(k->rootfd, names[i], 0755) < 0)
-			fail_msg("%s: %s", names[i], strerror(errno));
+	fk_serve_with(&o);
 }
 
 static void
@@ -54,12 +39,8 @@ setup_with(void **state, bool allow)
 	int sv[2];
 
 	*state = k;
-	snprintf(k->dir, sizeof(k->dir), "/tmp/paddock-fs-XXXXXX");
-	assert_non_null(mkdtemp(k->dir));
-	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(mkdirat(k->dirfd, "root", 0755), 0);
-	k->rootfd = openat(k->dirfd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	host_dirs(k, dirs, ARRAY_LEN(dirs));
+	fk_folders(k);
+	fk_host_dirs(k, dirs, ARRAY_LEN(dirs));
 	fk_host_file(k, "w/.git/HEAD", "ref: refs/heads/main\n");
 	fk_host_file(k, "w/.git/modules/lib/HEAD", "ref: refs/heads/main\n");
 	fk_host_file(k, "bare/HEAD", "ref: refs/heads/main\n");

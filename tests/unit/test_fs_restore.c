@@ -44,20 +44,15 @@ spawn(struct world *w)
 		struct strv shadows = {0};
 		struct fs_options o = {.stream_fd = w->server_end,
 			.root_fd = w->k.rootfd,
-			.guest_uid = FK_UID,
-			.guest_gid = FK_UID,
 			.shadows = &shadows,
 			.shadow_fd = shadow_fd,
 			.journal_fd = w->journal_fd};
-		struct err e = {0};
 
 		strv_add(&shadows, "/target");
 		close(w->k.sock);
 		if (w->no_inotify)
 			fk_forbid_inotify();
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		o.proc_fd = fs_proc_open(&e);
-		_exit(o.proc_fd < 0 || fs_serve(&o, &e) < 0 ? 1 : 0);
+		fk_serve_with(&o);
 	}
 }
 
@@ -70,11 +65,7 @@ setup(void **state)
 	int sv[2];
 
 	*state = w;
-	snprintf(k->dir, sizeof(k->dir), "/tmp/paddock-fs-XXXXXX");
-	assert_non_null(mkdtemp(k->dir));
-	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(mkdirat(k->dirfd, "root", 0755), 0);
-	k->rootfd = openat(k->dirfd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fk_folders(k);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
 	k->sock = sv[0];
 	w->server_end = sv[1];

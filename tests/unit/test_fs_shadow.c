@@ -8,20 +8,13 @@ static void
 serve(int sock, const struct fk *k)
 {
 	struct strv paths = {0};
-	struct fs_options o = {.stream_fd = sock,
-		.root_fd = k->rootfd,
-		.guest_uid = FK_UID,
-		.guest_gid = FK_UID,
-		.shadows = &paths};
-	struct err e = {0};
+	struct fs_options o = {.stream_fd = sock, .root_fd = k->rootfd, .shadows = &paths};
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	strv_add(&paths, "/p/node_modules");
 	strv_add(&paths, "/p/target");
 	strv_add(&paths, "/p/q/dist");
 	o.shadow_fd = openat(k->dirfd, "shadows", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	o.proc_fd = fs_proc_open(&e);
-	_exit(fs_serve(&o, &e) < 0);
+	fk_serve_with(&o);
 }
 
 static int
@@ -31,10 +24,7 @@ setup(void **state)
 	int sv[2];
 
 	*state = k;
-	snprintf(k->dir, sizeof(k->dir), "/tmp/paddock-fs-XXXXXX");
-	assert_non_null(mkdtemp(k->dir));
-	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(mkdirat(k->dirfd, "root", 0755), 0);
+	fk_folders(k);
 	assert_int_equal(mkdirat(k->dirfd, "shadows", 0755), 0);
 	for (int i = 0; i < 3; i++) {
 		char name[16];
@@ -42,7 +32,6 @@ setup(void **state)
 		snprintf(name, sizeof(name), "shadows/%d", i);
 		assert_int_equal(mkdirat(k->dirfd, name, 0755), 0);
 	}
-	k->rootfd = openat(k->dirfd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(k->rootfd, "p", 0755), 0);
 	assert_int_equal(mkdirat(k->rootfd, "p/q", 0755), 0);
 	assert_int_equal(mkdirat(k->rootfd, "p/node_modules", 0755), 0);

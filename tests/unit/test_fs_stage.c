@@ -89,12 +89,8 @@ setup(void **state)
 	int sv[2];
 
 	*state = k;
-	snprintf(k->dir, sizeof(k->dir), "/tmp/paddock-fs-XXXXXX");
-	assert_non_null(mkdtemp(k->dir));
-	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(mkdirat(k->dirfd, "root", 0755), 0);
+	fk_folders(k);
 	assert_int_equal(mkdirat(k->dirfd, "stage", 0755), 0);
-	k->rootfd = openat(k->dirfd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(k->rootfd, "rw", 0775), 0);
 	assert_int_equal(fchmodat(k->rootfd, "rw", 0775, 0), 0);
 	assert_int_equal(mkdirat(k->rootfd, "rw/inner", 0755), 0);

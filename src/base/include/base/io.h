@@ -17,6 +17,9 @@ int io_set_cloexec(int fd, bool on);
 int io_read_full(int fd, void *p, size_t n, uint64_t deadline_ms);
 int io_write_full(int fd, const void *p, size_t n, uint64_t deadline_ms);
 
+/* flock(2) alone, by the deadline (0: now or not): 0, -ETIMEDOUT, -errno. */
+int io_lock(int fd, uint64_t deadline_ms);
+
 /* The whole file, at most max bytes (-EFBIG). Appends to out. */
 int io_read_fd_all(int fd, size_t max, struct buf *out, struct err *e);
 int io_read_file(int dirfd, const char *path, size_t max, struct buf *out, struct err *e);
