@@ -181,6 +181,20 @@ coherence_see(struct fs *fs, struct inode *i, const struct statx *st)
 }
 
 void
+coherence_fresh(struct fs *fs, struct inode *i, int fd)
+{
+	struct statx st;
+
+	if (!i->known.valid || stat_at(fd, "", &st) < 0)
+		return;
+	if (same(&i->known, &st) && is_racy(&i->known)) {
+		note_inval_inode(fs, i->id, 0);
+		remember(i, &st, i->known.own);
+	}
+	coherence_see(fs, i, &st);
+}
+
+void
 coherence_before(struct fs *fs, struct inode *i, int fd)
 {
 	struct statx st;

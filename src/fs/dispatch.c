@@ -37,17 +37,15 @@ static const struct op ops[] = {
 	[FUSE_GETXATTR] = {op_getxattr},
 	[FUSE_LISTXATTR] = {op_listxattr},
 	[FUSE_REMOVEXATTR] = {op_removexattr},
-	/* Every WRITE was on the host before it was answered, and the kernel writes mapped pages
-	 * back before it would send this. Only a network file system has more to say at close. */
-	[FUSE_FLUSH] = {.error = -ENOSYS},
+	[FUSE_FLUSH] = {op_flush},
+	[FUSE_GETLK] = {op_getlk},
+	[FUSE_SETLK] = {op_setlk},
+	[FUSE_SETLKW] = {op_setlk},
 	[FUSE_INIT] = {op_init, true},
 	[FUSE_OPENDIR] = {op_opendir},
 	[FUSE_READDIR] = {op_readdir},
 	[FUSE_RELEASEDIR] = {op_releasedir},
 	[FUSE_FSYNCDIR] = {op_fsyncdir},
-	[FUSE_GETLK] = {.error = -ENOSYS},
-	[FUSE_SETLK] = {.error = -ENOSYS},
-	[FUSE_SETLKW] = {.error = -ENOSYS},
 	[FUSE_ACCESS] = {.error = -ENOSYS}, /* default_permissions */
 	[FUSE_CREATE] = {op_create},
 	[FUSE_IOCTL] = {.error = -ENOTTY},
@@ -114,6 +112,8 @@ run(struct fs *fs, const struct fuse_request *r, struct buf *out)
 		e = op->fn(fs, i, r, out);
 	i->pins--;
 	inode_drop_if_unused(fs, i);
+	if (e == -ESTALE)
+		nodefd_was_stale(fs);
 	return e;
 }
 
@@ -215,8 +215,11 @@ dispatch(struct fs *fs, const uint8_t *p, size_t n)
 
 	fs->taken++;
 	if (!wants_reply(&r.head)) {
-		/* INTERRUPT: most is answered by now, for all but jobs is handled in order. */
-		if (e == 0 && r.head.opcode != FUSE_INTERRUPT)
+		/* Most is answered by now, for all but jobs and those who wait for a lock is
+		 * handled in order. */
+		if (e == 0 && r.head.opcode == FUSE_INTERRUPT)
+			lock_interrupt(fs, r.in.interrupt.unique);
+		else if (e == 0)
 			run_any(fs, &r, &fs->out);
 		no_reply(fs, start);
 		return 0;

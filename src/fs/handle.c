@@ -18,7 +18,7 @@
 bool
 handle_room(const struct fs *fs)
 {
-	return fs->nhandles < fs->handles_max;
+	return fs->nhandles + fs->nlock_owners < fs->handles_max;
 }
 
 static int
@@ -129,6 +129,7 @@ handle_close(struct fs *fs, struct handle *h)
 	fs->handles[h->index] = NULL;
 	fs->nhandles--;
 	list_del(&h->in_inode);
+	lock_handle_gone(fs, h);
 	cleanup_close_p(&h->fd);
 	buf_release(&h->dents);
 	free(h);

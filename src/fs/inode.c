@@ -109,6 +109,7 @@ inode_restore(struct fs *fs, uint64_t id)
 	list_init(&i->names);
 	list_init(&i->children);
 	list_init(&i->handles);
+	list_init(&i->lock_owners);
 	list_init(&i->lru);
 	list_init(&i->reap);
 	list_add_tail(&fs->inodes, &i->all);
@@ -427,6 +428,7 @@ fs_tables_init(struct fs *fs, struct err *e)
 	list_init(&fs->negatives);
 	list_init(&fs->lru);
 	list_init(&fs->leases);
+	list_init(&fs->lock_waits);
 	if (getrandom(&fs->seed, sizeof(fs->seed), 0) != sizeof(fs->seed))
 		return err_sys(e, errno, "random seed");
 	r = stat_at(fs->opt.root_fd, "", &st);

@@ -67,7 +67,7 @@ struct jobs {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	struct list queue, finished;
-	size_t idle;
+	size_t idle, nqueued;
 	bool stop;
 	int event;
 	/* The serving thread's own. */
@@ -217,6 +217,7 @@ thread_main(void *arg)
 			break;
 		j = container_of(p->queue.next, struct job, at);
 		list_del(&j->at);
+		p->nqueued--;
 		pthread_mutex_unlock(&p->lock);
 		run(j);
 		pthread_mutex_lock(&p->lock);
@@ -300,7 +301,9 @@ hand_over(struct jobs *p, struct job *j)
 
 	pthread_mutex_lock(&p->lock);
 	list_add_tail(&p->queue, &j->at);
-	more = p->idle == 0 && p->nthreads < THREADS_MAX;
+	p->nqueued++;
+	/* A thread that was woken and has not run yet is idle, and has a job all the same. */
+	more = p->nqueued > p->idle && p->nthreads < THREADS_MAX;
 	pthread_cond_signal(&p->more);
 	pthread_mutex_unlock(&p->lock);
 	if (more)

@@ -21,6 +21,8 @@
 
 #include "server.h"
 
+#define KEEP_MS 1000
+
 struct fd_name
 fd_name(int fd)
 {
@@ -217,6 +219,8 @@ nodefd_get(struct fs *fs, struct inode *i, struct nodefd *ret)
 		owned = fd >= 0;
 		if (fd < 0 && h != NULL)
 			fd = h->fd;
+		else if (fd < 0 && i->lease_fd >= 0) /* the event is still to come */
+			fd = i->lease_fd;
 	}
 	if (fd < 0)
 		return fd;
@@ -276,6 +280,7 @@ int
 inode_stat(struct fs *fs, struct inode *i, struct statx *ret)
 {
 	struct handle *h = handle_any(i);
+	int r;
 
 	age_epoch(fs);
 	if (h != NULL)
@@ -287,7 +292,35 @@ inode_stat(struct fs *fs, struct inode *i, struct statx *ret)
 	}
 	if (i->fd >= 0)
 		return stat_at(i->fd, "", ret);
-	return stat_by_name(fs, i, ret);
+	r = stat_by_name(fs, i, ret);
+	return r == -ESTALE && i->lease_fd >= 0 ? stat_at(i->lease_fd, "", ret) : r;
+}
+
+void
+nodefd_was_stale(struct fs *fs)
+{
+	fs->keep_until_ms = clock_mono_ms() + KEEP_MS;
+}
+
+int
+nodefd_open_kept(struct fs *fs, int dirfd, const char *name)
+{
+	if (fs->keep_until_ms == 0)
+		return -1;
+	if (clock_mono_ms() >= fs->keep_until_ms) {
+		fs->keep_until_ms = 0;
+		return -1;
+	}
+	return openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+void
+nodefd_keep(struct fs *fs, struct inode *i, int taken)
+{
+	CLEAN_CLOSE int fd = taken;
+
+	if (fd >= 0 && i != NULL && i->key.type == S_IFREG && i->fd < 0)
+		cache(fs, i, TAKE_FD(fd));
 }
 
 void
@@ -313,12 +346,13 @@ nodefd_hold(struct fs *fs, struct held *h)
 	fs->nheld++;
 }
 
-/* Keeps the old one where there is no right to open the file anew. */
+/* Keeps the old one where there is no right to open the file anew, and where a lock hangs on it. */
 static void
 reopen_handle(struct handle *h, const struct nodefd *n)
 {
 	int flags = fcntl(h->fd, F_GETFL);
-	CLEAN_CLOSE int fd = nodefd_reopen(n, flags & (O_ACCMODE | O_SYNC | O_DSYNC));
+	CLEAN_CLOSE int fd =
+		h->flocked ? -1 : nodefd_reopen(n, flags & (O_ACCMODE | O_SYNC | O_DSYNC));
 
 	if (fd >= 0)
 		dup3(fd, h->fd, O_CLOEXEC);

@@ -42,6 +42,8 @@ open_inode(struct fs *fs, struct inode *i, uint32_t flags, struct fuse_open_out 
 		return e;
 	if (coherence_keep_cache(fs, i, n.fd))
 		ret->open_flags = FOPEN_KEEP_CACHE;
+	if (!lock_tells_close(i, is_writable(flags), false))
+		ret->open_flags |= FOPEN_NOFLUSH;
 	fd = nodefd_reopen(&n, host_flags(flags));
 	if (fd < 0)
 		return fd;
@@ -58,9 +60,11 @@ op_open(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf
 	struct fuse_open_out oo = {0};
 	int e = open_inode(fs, i, r->in.open.flags, &oo);
 
-	if (e == 0)
-		buf_append(out, &oo, sizeof(oo));
-	return e;
+	if (e < 0)
+		return e;
+	handle_find(fs, oo.fh, i->id, false)->opened_by = r->head.unique;
+	buf_append(out, &oo, sizeof(oo));
+	return 0;
 }
 
 static int
@@ -69,14 +73,21 @@ reply_created(struct fs *fs, struct inode *dir, int dirfd, const struct fuse_req
 {
 	CLEAN_CLOSE int fd = taken;
 	struct fuse_open_out oo = {.open_flags = FOPEN_KEEP_CACHE};
+	uint32_t flags = r->in.create.flags;
 	struct fuse_entry_out eo;
+	struct statx st;
 	struct inode *i;
-	int e = entry_made(fs, dir, dirfd, r->name, &eo);
+	/* By the descriptor: the name may be somebody else's by now. */
+	int e = stat_at(fd, "", &st);
 
+	if (e == 0)
+		e = entry_made(fs, dir, dirfd, r->name, &st, &eo);
 	if (e < 0)
 		return e;
 	i = inode_find(fs, eo.nodeid);
-	e = handle_open(fs, i, TAKE_FD(fd), false, host_flags(r->in.create.flags), &oo.fh);
+	if (!lock_tells_close(NULL, is_writable(flags), flags & O_EXCL))
+		oo.open_flags |= FOPEN_NOFLUSH;
+	e = handle_open(fs, i, TAKE_FD(fd), false, host_flags(flags), &oo.fh);
 	if (e < 0) {
 		inode_forget(fs, eo.nodeid, 1);
 		return e;
@@ -170,7 +181,7 @@ op_tmpfile(struct fs *fs, struct inode *dir, const struct fuse_request *r, struc
 {
 	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
 	const struct fuse_create_in *in = &r->in.create;
-	struct fuse_open_out oo = {.open_flags = FOPEN_KEEP_CACHE};
+	struct fuse_open_out oo = {.open_flags = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH};
 	struct fuse_entry_out eo;
 	int fd, e;
 

@@ -9,15 +9,16 @@
 /*
  * Not WRITEBACK_CACHE (the guest's kernel would own size and times, and coherence with the host
  * would end), not AUTO_INVAL_DATA (a file's pages would be dropped after each own write:
- * notifications do it), not POSIX_LOCKS or FLOCK_LOCKS (locks are local), not POSIX_ACL, not
- * DONT_MASK. OPEN and OPENDIR are answered with real descriptors, one message each: only they make
- * files that lost their name, that were made read-only, or that someone executes behave as on a
- * local disk. HANDLE_KILLPRIV_V2 holds because no file here ever shows set-ID bits or capabilities.
+ * notifications do it), not POSIX_ACL, not DONT_MASK. OPEN and OPENDIR are answered with real
+ * descriptors, one message each: only they make files that lost their name, that were made
+ * read-only, or that someone executes behave as on a local disk. HANDLE_KILLPRIV_V2 holds because
+ * no file here ever shows set-ID bits or capabilities.
  */
 #define WANTED                                                                                     \
 	(FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS |           \
 		FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |     \
-		FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT)
+		FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_EXPLICIT_INVAL_DATA |                   \
+		FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT)
 
 #define MIN_MINOR 31 /* EXPLICIT_INVAL_DATA and MAX_PAGES; Linux 5.3 */
 

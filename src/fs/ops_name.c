@@ -11,6 +11,8 @@
 
 #include "server.h"
 
+#define MAKE_TRIES 32
+
 mode_t
 mode_allowed(mode_t type, mode_t mode)
 {
@@ -54,14 +56,11 @@ entry_fill(struct fs *fs, struct inode *dir, const char *name, const struct stat
 }
 
 int
-entry_made(
-	struct fs *fs, struct inode *dir, int dirfd, const char *name, struct fuse_entry_out *ret)
+entry_made(struct fs *fs, struct inode *dir, int dirfd, const char *name, const struct statx *st,
+	struct fuse_entry_out *ret)
 {
-	struct statx st;
-	int r = stat_at(dirfd, name, &st);
+	int r = entry_fill(fs, dir, name, st, true, ret);
 
-	if (r == 0)
-		r = entry_fill(fs, dir, name, &st, true, ret);
 	coherence_after(fs, dir, dirfd);
 	return r;
 }
@@ -74,18 +73,6 @@ folder_get(struct fs *fs, struct inode *dir, struct nodefd *ret)
 		return -ENOTDIR;
 	watch_folder(fs, dir);
 	return nodefd_get(fs, dir, ret);
-}
-
-static int
-reply_made(
-	struct fs *fs, struct inode *dir, const struct nodefd *d, const char *name, struct buf *out)
-{
-	struct fuse_entry_out eo;
-	int r = entry_made(fs, dir, d->fd, name, &eo);
-
-	if (r == 0)
-		buf_append(out, &eo, sizeof(eo));
-	return r;
 }
 
 static int
@@ -104,18 +91,95 @@ op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct
 {
 	struct shadow *sh = shadow_find(fs, dir, r->name);
 	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	CLEAN_CLOSE int fd = -1;
 	struct fuse_entry_out eo;
 	struct statx st;
 	int e = folder_get(fs, dir, &d);
 
 	if (e < 0)
 		return e;
-	e = sh != NULL ? 0 : stat_at(d.fd, r->name, &st);
+	fd = sh == NULL ? nodefd_open_kept(fs, d.fd, r->name) : -1;
+	e = sh != NULL ? 0 : fd >= 0 ? stat_at(fd, "", &st) : stat_at(d.fd, r->name, &st);
 	if (e == -ENOENT)
 		return reply_negative(fs, dir, r->name, out);
 	if (e == 0)
 		e = sh != NULL ? shadow_fill(fs, sh, &eo)
 			       : entry_fill(fs, dir, r->name, &st, false, &eo);
+	if (e < 0)
+		return e;
+	nodefd_keep(fs, inode_find(fs, eo.nodeid), TAKE_FD(fd));
+	buf_append(out, &eo, sizeof(eo));
+	return 0;
+}
+
+/* One way of making a name: 0, or -1 with errno. from: a descriptor of what is linked. */
+typedef int make_fn(const struct fs *fs, int dirfd, const struct fuse_request *r, int from);
+
+static int
+make_symlink(const struct fs *fs, int dirfd, const struct fuse_request *r, int from)
+{
+	(void)fs;
+	(void)from;
+	return symlinkat(r->name2, dirfd, r->name);
+}
+
+static int
+make_node(const struct fs *fs, int dirfd, const struct fuse_request *r, int from)
+{
+	mode_t type = r->in.mknod.mode & S_IFMT;
+
+	(void)fs;
+	(void)from;
+	return mknodat(dirfd, r->name, type | mode_allowed(type, r->in.mknod.mode), 0);
+}
+
+static int
+make_folder(const struct fs *fs, int dirfd, const struct fuse_request *r, int from)
+{
+	(void)fs;
+	(void)from;
+	return mkdirat(dirfd, r->name, mode_allowed(S_IFDIR, r->in.mkdir.mode));
+}
+
+/* Through the magic link: the very file, and a symlink itself rather than its target. */
+static int
+make_link(const struct fs *fs, int dirfd, const struct fuse_request *r, int from)
+{
+	return linkat(fs->opt.proc_fd, fd_name(from).s, dirfd, r->name, AT_SYMLINK_FOLLOW);
+}
+
+/*
+ * Somebody on the host may take away what was made, or put something else there, before it was
+ * looked at. To the guest it was made all the same, so it is made once more.
+ */
+static int
+make_name(struct fs *fs, struct inode *dir, const struct fuse_request *r, make_fn *make, int from,
+	mode_t type, struct fuse_entry_out *ret)
+{
+	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
+	int e = folder_get(fs, dir, &d);
+
+	for (int n = 0; e >= 0 && n < MAKE_TRIES; n++) {
+		struct statx st;
+
+		if (make(fs, d.fd, r, from) < 0)
+			return -errno;
+		e = stat_at(d.fd, r->name, &st);
+		if (e == 0 && (st.stx_mode & S_IFMT) == type)
+			return entry_made(fs, dir, d.fd, r->name, &st, ret);
+		if (e == -ENOENT)
+			e = 0;
+	}
+	return e < 0 ? e : -ESTALE;
+}
+
+static int
+reply_made(struct fs *fs, struct inode *dir, const struct fuse_request *r, make_fn *make,
+	mode_t type, struct buf *out)
+{
+	struct fuse_entry_out eo;
+	int e = make_name(fs, dir, r, make, -1, type, &eo);
+
 	if (e == 0)
 		buf_append(out, &eo, sizeof(eo));
 	return e;
@@ -124,32 +188,18 @@ op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct
 int
 op_symlink(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
 {
-	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
-	int e = folder_get(fs, dir, &d);
-
-	if (e < 0)
-		return e;
-	if (symlinkat(r->name2, d.fd, r->name) < 0)
-		return -errno;
-	return reply_made(fs, dir, &d, r->name, out);
+	return reply_made(fs, dir, r, make_symlink, S_IFLNK, out);
 }
 
 int
 op_mknod(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
 {
-	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
 	mode_t type = r->in.mknod.mode & S_IFMT;
-	int e;
 
 	/* Devices would be the host's own. */
 	if (type != S_IFREG && type != S_IFIFO && type != S_IFSOCK)
 		return -EPERM;
-	e = folder_get(fs, dir, &d);
-	if (e < 0)
-		return e;
-	if (mknodat(d.fd, r->name, type | mode_allowed(type, r->in.mknod.mode), 0) < 0)
-		return -errno;
-	return reply_made(fs, dir, &d, r->name, out);
+	return reply_made(fs, dir, r, make_node, type, out);
 }
 
 static struct inode *
@@ -163,14 +213,8 @@ child_of(const struct fs *fs, const struct inode *dir, const char *name)
 int
 op_mkdir(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
 {
-	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
-	int e = folder_get(fs, dir, &d);
+	int e = reply_made(fs, dir, r, make_folder, S_IFDIR, out);
 
-	if (e < 0)
-		return e;
-	if (mkdirat(d.fd, r->name, mode_allowed(S_IFDIR, r->in.mkdir.mode)) < 0)
-		return -errno;
-	e = reply_made(fs, dir, &d, r->name, out);
 	if (e == 0)
 		push_if_empty(fs, child_of(fs, dir, r->name));
 	return e;
@@ -299,26 +343,25 @@ op_rename(struct fs *fs, struct inode *from, const struct fuse_request *r, struc
 int
 op_link(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct buf *out)
 {
-	CLEAN_NODEFD struct nodefd d = NODEFD_INIT, old = NODEFD_INIT;
+	CLEAN_NODEFD struct nodefd old = NODEFD_INIT;
 	struct inode *i = inode_find(fs, r->in.link.oldnodeid);
+	struct fuse_entry_out eo;
 	int e;
 
 	if (i == NULL)
 		return -ESTALE;
 	if (i->key.type == S_IFDIR)
 		return -EPERM;
-	e = folder_get(fs, dir, &d);
-	if (e == 0)
-		e = nodefd_get(fs, i, &old);
+	e = nodefd_get(fs, i, &old);
 	if (e < 0)
 		return e;
 	coherence_before(fs, i, old.fd);
-	/* Through the magic link: the very file, and a symlink itself rather than its target. */
-	if (linkat(fs->opt.proc_fd, fd_name(old.fd).s, d.fd, r->name, AT_SYMLINK_FOLLOW) < 0)
-		return -errno;
-	e = reply_made(fs, dir, &d, r->name, out);
+	e = make_name(fs, dir, r, make_link, old.fd, i->key.type, &eo);
+	if (e < 0)
+		return e;
+	buf_append(out, &eo, sizeof(eo));
 	/* An O_TMPFILE has its first name. */
-	if (e == 0 && i->names.next->next == &i->names)
+	if (i->names.next != &i->names && i->names.next->next == &i->names)
 		nodefd_follow(fs, i);
-	return e;
+	return 0;
 }

@@ -244,6 +244,8 @@ handle_events(struct fs *fs, bool readable)
 	if (fs->resync)
 		coherence_resync_step(fs);
 	look_at_open(fs);
+	if (fs->lock_retry_ms != 0 && clock_mono_ms() >= fs->lock_retry_ms)
+		lock_retry(fs);
 	append_notes(fs);
 }
 
@@ -258,15 +260,19 @@ is_full(const struct fs *fs)
 static int
 host_timeout_ms(const struct fs *fs)
 {
+	uint64_t at = UINT64_MAX;
+
 	if (fs->out.len >= OUT_HIGH)
 		return -1;
 	if (fs->resync)
 		return 0;
 	if (fs->watch_at_ms != 0)
-		return deadline_left_ms(fs->watch_at_ms);
-	if (!fs->blind || fs->nhandles == 0)
-		return -1;
-	return fs->look_at_ms != 0 ? deadline_left_ms(fs->look_at_ms) : LOOK_MS;
+		at = fs->watch_at_ms;
+	else if (fs->blind && fs->nhandles > 0)
+		at = fs->look_at_ms != 0 ? fs->look_at_ms : clock_mono_ms() + LOOK_MS;
+	if (fs->lock_retry_ms != 0 && fs->lock_retry_ms < at)
+		at = fs->lock_retry_ms;
+	return at != UINT64_MAX ? deadline_left_ms(at) : -1;
 }
 
 static int

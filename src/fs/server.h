@@ -75,11 +75,13 @@ struct inode {
 	size_t nkids;         /* of them with a child */
 	struct list reap;
 	struct list handles;
-	int fd;       /* O_PATH: of a folder, or of a file that has lost its name; or -1 */
+	int fd;       /* O_PATH: of a folder, or of a file that may lose, or has lost, its name */
 	bool fd_held; /* not to be closed before the guest forgets */
 	uint64_t fd_epoch;
 	unsigned fd_uses; /* of fd, within the current request */
 	struct list lru;
+	struct list lock_owners; /* who has had record locks */
+	bool record_locked;
 	bool linked;     /* has, or had, several names: not every handle is by a living one */
 	int wd;          /* inotify watch, or -1 */
 	uint32_t shadow; /* its number, from 1 on; 0: none */
@@ -116,7 +118,9 @@ struct handle {
 	uint32_t index, generation;
 	int flags; /* O_ACCMODE, O_SYNC, O_DSYNC */
 	bool dir, writable;
-	uint64_t lost_id; /* of an inode that could not be opened anew; it is in no list */
+	bool flocked;
+	uint64_t opened_by; /* the request's unique; 0: unknown */
+	uint64_t lost_id;   /* of an inode that could not be opened anew; it is in no list */
 	/* A folder's stream: entries read ahead, and the position of the first of them. */
 	struct buf dents;
 	uint64_t pos;
@@ -165,6 +169,12 @@ struct fs {
 	size_t nleases, leases_max;
 	uint64_t fd_epoch; /* descriptors of folders from an earlier one are looked up again */
 	uint64_t fd_epoch_ms;
+	uint64_t keep_until_ms; /* files that are looked up are held on to */
+
+	struct list lock_waits;
+	size_t nlock_waits, nlock_owners;
+	uint64_t lock_retry_ms; /* when those who wait are tried again; 0: nobody waits */
+	uint64_t lock_pause_ms;
 
 	struct guard *guard;     /* NULL: hooks are the guest's to write */
 	struct changes *changes; /* NULL: nobody wants to know */
@@ -278,6 +288,14 @@ void held_release(struct held *h);
 void nodefd_follow(struct fs *fs, struct inode *i);
 #define CLEAN_HELD __attribute__((cleanup(held_release)))
 void nodefd_drop_cached(struct fs *fs, struct inode *i);
+/*
+ * Where the host replaces a file all the time, what was looked up is gone before it is opened, and
+ * the guest's kernel looks it up again only once. So for a while after an ESTALE, files that are
+ * looked up are held on to, as folders are.
+ */
+int nodefd_open_kept(struct fs *fs, int dirfd, const char *name); /* or -1 */
+void nodefd_keep(struct fs *fs, struct inode *i, int taken);
+void nodefd_was_stale(struct fs *fs);
 /* Forget where folders are: each is looked up again from the root before its next use. */
 void nodefd_new_epoch(struct fs *fs);
 /* "17" for descriptor 17: its name in fs->opt.proc_fd, which is also the working folder. */
@@ -299,6 +317,8 @@ void coherence_after(struct fs *fs, struct inode *i, int fd);
 void coherence_own(struct inode *i, const struct statx *st);
 /* The guest is to look at this name again. */
 void coherence_forget_entry(struct fs *fs, struct inode *dir, const char *name);
+/* Whoever has got a lock must see what was written under it before: whether or not times tell. */
+void coherence_fresh(struct fs *fs, struct inode *i, int fd);
 /* At an open: true where the guest may keep the pages that it has. */
 bool coherence_keep_cache(struct fs *fs, struct inode *i, int fd);
 /* An event: compare with the host, tell the guest what differs. */
@@ -422,11 +442,24 @@ void reply_end(struct fs *fs, size_t start, uint64_t unique, int error);
 /* dispatch.c: one whole message; the reply is appended to out, and notes after it. */
 int dispatch(struct fs *fs, const uint8_t *p, size_t n);
 
-/* Handlers: append their reply's body to out and return 0, or -errno. */
+/* ops_lock.c: replies to those who wait are put into fs->notes. */
+void lock_retry(struct fs *fs);
+void lock_interrupt(struct fs *fs, uint64_t unique);
+void lock_handle_gone(struct fs *fs, struct handle *h);
+/*
+ * Whether the guest is to say (FLUSH) when a process closes a file that it is opening: at once
+ * where there were record locks on it before, and where there may be some. Nobody takes them on a
+ * file that only it can know (O_EXCL), hardly anybody on one that is open for reading alone.
+ */
+bool lock_tells_close(const struct inode *i, bool writable, bool exclusive);
+
+/* Handlers: append their reply's body to out and return 0, or -errno; or OP_LATER, with nothing
+ * appended: the reply will be in fs->notes one day. */
 typedef int op_fn(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out);
 op_fn op_lookup, op_symlink, op_mknod, op_mkdir, op_unlink, op_rmdir, op_rename, op_link;
 op_fn op_getattr, op_setattr, op_readlink, op_statfs, op_syncfs;
 op_fn op_open, op_create, op_tmpfile, op_read, op_write, op_release, op_fsync;
+op_fn op_getlk, op_setlk, op_flush;
 op_fn op_fallocate, op_lseek, op_copy_file_range;
 op_fn op_opendir, op_readdir, op_readdirplus, op_releasedir, op_fsyncdir;
 op_fn op_setxattr, op_getxattr, op_listxattr, op_removexattr;
@@ -439,7 +472,7 @@ uint64_t attr_ino(struct fs *fs, const struct statx *st, uint64_t ino);
 int entry_fill(struct fs *fs, struct inode *dir, const char *name, const struct statx *st, bool own,
 	struct fuse_entry_out *ret);
 /* As entry_fill for a file that the guest has just made in the folder of dirfd. */
-int entry_made(
-	struct fs *fs, struct inode *dir, int dirfd, const char *name, struct fuse_entry_out *ret);
+int entry_made(struct fs *fs, struct inode *dir, int dirfd, const char *name,
+	const struct statx *st, struct fuse_entry_out *ret);
 /* What of a mode the guest may set: no set-user-ID, no set-group-ID on files. */
 mode_t mode_allowed(mode_t type, mode_t mode);

@@ -123,6 +123,7 @@ answers_release(struct answers *a)
 {
 	drop_all(a);
 	htab_release(&a->nodes);
+	buf_release(&a->first);
 }
 
 void
@@ -236,6 +237,9 @@ open_here(struct answers *a, const struct fuse_request *r, uint64_t now_ms, stru
 		.flags = r->in.open.flags,
 		.used = true,
 		.dir = dir};
+	/* As lock_tells_close on the host has it. */
+	if (!dir && !locked_has(&a->locked, n->id))
+		oo.open_flags |= FOPEN_NOFLUSH;
 	put_reply(reply, r->head.unique, 0, &oo, sizeof(oo));
 	return ANSWERS_REPLY;
 }
@@ -317,6 +321,9 @@ handle_at(uint32_t opcode)
 	case FUSE_LSEEK:
 	case FUSE_COPY_FILE_RANGE:
 	case FUSE_FALLOCATE:
+	case FUSE_GETLK:
+	case FUSE_SETLK:
+	case FUSE_SETLKW:
 		return HEAD;
 	case FUSE_GETATTR:
 		return HEAD + offsetof(struct fuse_getattr_in, fh);
@@ -325,6 +332,39 @@ handle_at(uint32_t opcode)
 	default:
 		return 0;
 	}
+}
+
+static bool
+is_lock(uint32_t opcode)
+{
+	return opcode == FUSE_GETLK || opcode == FUSE_SETLK || opcode == FUSE_SETLKW;
+}
+
+/* The request by which the host is asked for a handle. */
+static void
+put_open(struct answers *a, struct answers_local *l, struct buf *out)
+{
+	struct fuse_open_in oi = {.flags = l->flags};
+	struct fuse_in_header h = {.len = (uint32_t)(sizeof(h) + sizeof(oi)),
+		.opcode = l->dir ? FUSE_OPENDIR : FUSE_OPEN,
+		.unique = ASKED | (uint64_t)(l - a->locals) << 1,
+		.nodeid = l->nodeid};
+
+	l->asked = true;
+	buf_append(out, &h, sizeof(h));
+	buf_append(out, &oi, sizeof(oi));
+}
+
+/*
+ * A lock lives and dies with a handle of the host's. It is asked for before, and named by the
+ * request that asks for it.
+ */
+static uint64_t
+handle_for_lock(struct answers *a, struct answers_local *l)
+{
+	if (!l->asked)
+		put_open(a, l, &a->first);
+	return ASKED | (uint64_t)(l - a->locals) << 1;
 }
 
 static void
@@ -338,8 +378,12 @@ put_host_handle(struct answers *a, uint8_t *msg, const struct fuse_request *r)
 		return;
 	memcpy(&fh, msg + at, sizeof(fh));
 	l = local_of(a, fh);
-	if (l != NULL)
-		put_u64(msg, at, l->real != 0 ? l->real : FUSE_PUSH_FH);
+	if (l == NULL)
+		return;
+	fh = l->real != 0              ? l->real
+	     : is_lock(r->head.opcode) ? handle_for_lock(a, l)
+				       : FUSE_PUSH_FH;
+	put_u64(msg, at, fh);
 }
 
 static enum answers_what
@@ -390,6 +434,10 @@ answers_request(struct answers *a, uint8_t *msg, size_t n, uint64_t now_ms, stru
 		return ANSWERS_SEND;
 	if (asks_capability(&r)) {
 		put_reply(reply, r.head.unique, -EOPNOTSUPP, NULL, 0);
+		return ANSWERS_REPLY;
+	}
+	if (locked_spares(&a->locked, msg, n)) {
+		put_reply(reply, r.head.unique, 0, NULL, 0);
 		return ANSWERS_REPLY;
 	}
 	if (r.head.opcode == FUSE_INIT && n >= HEAD + sizeof(struct fuse_init_in))
@@ -591,25 +639,19 @@ answers_keep(struct answers *a, uint64_t now_ms, struct buf *out)
 {
 	for (size_t k = 0; a->nlocals > 0 && k < ANSWERS_LOCALS; k++) {
 		struct answers_local *l = &a->locals[k];
-		struct fuse_in_header h = {.unique = ASKED | (uint64_t)k << 1, .nodeid = l->nodeid};
-		struct fuse_open_in oi = {.flags = l->flags};
+		struct fuse_in_header h = {.nodeid = l->nodeid};
 		struct fuse_release_in ri = {.fh = l->real, .flags = l->flags};
 
 		if (!l->used || (!l->closed && l->asked) || now_ms < l->since_ms + KEEP_MS)
 			continue;
 		if (!l->closed) {
-			h.opcode = l->dir ? FUSE_OPENDIR : FUSE_OPEN;
-			h.len = (uint32_t)(sizeof(h) + sizeof(oi));
-			l->asked = true;
-			buf_append(out, &h, sizeof(h));
-			buf_append(out, &oi, sizeof(oi));
+			put_open(a, l, out);
 			return true;
 		}
 		if (l->real == 0)
 			continue; /* not answered yet */
 		h.opcode = l->dir ? FUSE_RELEASEDIR : FUSE_RELEASE;
 		h.len = (uint32_t)(sizeof(h) + sizeof(ri));
-		h.unique = 0;
 		free_local(a, l);
 		buf_append(out, &h, sizeof(h));
 		buf_append(out, &ri, sizeof(ri));
@@ -638,6 +680,9 @@ answers_reply(struct answers *a, const uint8_t *msg, size_t n)
 		l->real = oo.fh;
 	} else if (l->closed) {
 		free_local(a, l);
+	} else {
+		l->asked = false; /* and not again, but for a lock */
+		l->since_ms = UINT64_MAX - KEEP_MS;
 	}
 	return true;
 }

@@ -12,6 +12,8 @@
 #include <base/list.h>
 #include <wire/fuse_push.h>
 
+#include "locked.h"
+
 #define ANSWERS_CHANGED 8192
 #define ANSWERS_LOCALS  1024
 
@@ -33,6 +35,8 @@ struct answers {
 	size_t nnodes, bytes;
 	struct answers_local locals[ANSWERS_LOCALS];
 	size_t nlocals, local_hint;
+	struct locked locked;
+	struct buf first; /* one message that is to be sent before the latest request, or none */
 };
 
 void answers_init(struct answers *a);

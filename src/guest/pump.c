@@ -220,6 +220,23 @@ begin_thread(const char *name)
 	prctl(PR_SET_NAME, name, 0, 0, 0);
 }
 
+/* What the host has to have before the message that answer_here wants to be sent. */
+static int
+send_first(struct pump *p)
+{
+	uint8_t *msg;
+	size_t n;
+
+	/* Of this thread alone: answers_request writes it. */
+	n = p->answers.first.len;
+	if (n == 0)
+		return 0;
+	msg = pending_buffer(&p->pending);
+	memcpy(msg, p->answers.first.data, n);
+	buf_clear(&p->answers.first);
+	return send_new(p, &msg, n);
+}
+
 static void *
 pump_up(void *arg)
 {
@@ -239,7 +256,9 @@ pump_up(void *arg)
 		}
 		if (answer_here(p, msg, (size_t)n) == ANSWERS_REPLY)
 			continue;
-		r = send_new(p, &msg, (size_t)n);
+		r = send_first(p);
+		if (r == 0)
+			r = send_new(p, &msg, (size_t)n);
 		if (r < 0) {
 			stop(p, "port is lost", -r);
 			return NULL;
@@ -332,6 +351,21 @@ queue_note(struct pump *p, const uint8_t *msg, size_t n)
 	return room;
 }
 
+/* False: the file system is gone. ENOENT: the kernel has long forgotten what this is about. */
+static bool
+give_note(struct pump *p, const uint8_t *msg, size_t n)
+{
+	struct fuse_out_header reply;
+
+	if (fuse_line_is_reply(msg, n, &reply)) {
+		if (!pending_remove(&p->pending, reply.unique))
+			return true;
+		msg = (const uint8_t *)&reply;
+		n = sizeof(reply);
+	}
+	return write(p->fuse_fd, msg, n) >= 0 || errno != ENODEV;
+}
+
 static void *
 pump_notes(void *arg)
 {
@@ -352,8 +386,7 @@ pump_notes(void *arg)
 		if (batch.len == 0)
 			return NULL;
 		while ((n = fuse_wire_peek(&batch, sizeof(struct fuse_out_header))) > 0) {
-			/* ENOENT: the kernel has long forgotten what this is about. */
-			if (write(p->fuse_fd, batch.data, (size_t)n) < 0 && errno == ENODEV)
+			if (!give_note(p, batch.data, (size_t)n))
 				return NULL;
 			buf_consume(&batch, (size_t)n);
 		}

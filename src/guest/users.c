@@ -223,6 +223,20 @@ certificate_env(struct strv *env)
 		strv_setenv(env, "NODE_EXTRA_CA_CERTS", CERTS_HOST);
 }
 
+/*
+ * inotify does not tell of what the host does in a workspace: FUSE has no message for it. Watchers
+ * that can look for themselves are told to; in a workspace that costs no round trip, for what has
+ * not changed is known here.
+ */
+static void
+watcher_env(struct strv *env)
+{
+	strv_setenv(env, "CHOKIDAR_USEPOLLING", "1"); /* Vite, nodemon, and most others of Node */
+	strv_setenv(env, "CHOKIDAR_INTERVAL", "300");
+	strv_setenv(env, "WATCHPACK_POLLING", "300");      /* webpack, Next.js */
+	strv_setenv(env, "WATCHFILES_FORCE_POLLING", "1"); /* uvicorn */
+}
+
 void
 guest_base_env(const struct guest *g, const struct guest_user *u, struct strv *ret)
 {
@@ -237,8 +251,10 @@ guest_base_env(const struct guest *g, const struct guest_user *u, struct strv *r
 	strv_setenv(ret, "LANG", "C.UTF-8");
 	certificate_env(ret);
 	strv_setenv(ret, "IS_SANDBOX", "1");
-	if (i->nworkspaces > 0)
+	if (i->nworkspaces > 0) {
+		watcher_env(ret);
 		strv_setenv(ret, "WORKSPACE_DIR", i->workspaces[0].path);
+	}
 	if (i->timezone != NULL)
 		strv_setenv(ret, "TZ", i->timezone);
 	if (access(persistent, R_OK) == 0)

@@ -159,6 +159,19 @@ check_create(struct fuse_request *r)
 	return (r->in.create.mode & ~(uint32_t)(S_IFMT | 07777)) == 0 ? 0 : -EINVAL;
 }
 
+static int
+check_lock(struct fuse_request *r)
+{
+	const struct fuse_lk_in *in = &r->in.lk;
+	uint32_t type = in->lk.type;
+
+	if (in->lk_flags & ~(uint32_t)FUSE_LK_FLOCK)
+		return -EINVAL;
+	if (type != F_RDLCK && type != F_WRLCK && type != F_UNLCK)
+		return -EINVAL;
+	return in->lk.start <= in->lk.end && in->lk.end <= INT64_MAX ? 0 : -EINVAL;
+}
+
 #define FIXED(type) .fixed = sizeof(struct type)
 
 static const struct shape shapes[] = {
@@ -194,9 +207,9 @@ static const struct shape shapes[] = {
 	[FUSE_READDIR] = {"READDIR", FIXED(fuse_read_in), .check = check_readdir},
 	[FUSE_RELEASEDIR] = {"RELEASEDIR", FIXED(fuse_release_in)},
 	[FUSE_FSYNCDIR] = {"FSYNCDIR", FIXED(fuse_fsync_in)},
-	[FUSE_GETLK] = {"GETLK", .names = IGNORE_REST},
-	[FUSE_SETLK] = {"SETLK", .names = IGNORE_REST},
-	[FUSE_SETLKW] = {"SETLKW", .names = IGNORE_REST},
+	[FUSE_GETLK] = {"GETLK", FIXED(fuse_lk_in), .check = check_lock},
+	[FUSE_SETLK] = {"SETLK", FIXED(fuse_lk_in), .check = check_lock},
+	[FUSE_SETLKW] = {"SETLKW", FIXED(fuse_lk_in), .check = check_lock},
 	[FUSE_ACCESS] = {"ACCESS", .names = IGNORE_REST},
 	[FUSE_CREATE] = {"CREATE", FIXED(fuse_create_in), .names = NAME, .check = check_create},
 	[FUSE_INTERRUPT] = {"INTERRUPT", FIXED(fuse_interrupt_in)},

@@ -34,6 +34,34 @@ fuse_line_mark(struct buf *out, const uint8_t nonce[FUSE_LINE_NONCE])
 	fuse_line_seal(out);
 }
 
+struct late_reply {
+	struct fuse_out_header head, reply;
+};
+
+void
+fuse_line_reply(struct buf *out, const struct fuse_out_header *reply)
+{
+	struct late_reply l = {
+		.head = {.len = sizeof(l), .error = FUSE_LINE_REPLY}, .reply = *reply};
+
+	buf_append(out, &l, sizeof(l));
+	fuse_line_seal(out);
+}
+
+bool
+fuse_line_is_reply(const uint8_t *msg, size_t n, struct fuse_out_header *ret)
+{
+	struct late_reply l;
+
+	if (n != sizeof(l))
+		return false;
+	memcpy(&l, msg, sizeof(l));
+	if (l.head.unique != 0 || l.head.error != FUSE_LINE_REPLY)
+		return false;
+	*ret = l.reply;
+	return true;
+}
+
 static void
 drop_zeros(struct buf *in)
 {

@@ -29,9 +29,9 @@ teardown() {
 	rm -rf "$W"
 }
 
-# Until the command succeeds, at most a second.
+# Until the command succeeds, at most a second, or SOON.
 soon() {
-	local end=$((${EPOCHREALTIME/./} + 1000000))
+	local end=$((${EPOCHREALTIME/./} + ${SOON:-1} * 1000000))
 	until "$@"; do
 		[ "${EPOCHREALTIME/./}" -lt "$end" ] || return 1
 	done
@@ -155,6 +155,27 @@ M
 	[ "$(sqlite3 host/db 'select count(*) from t')" = 400 ]
 }
 
+@test "sqlite: both sides at once, in WAL mode and in rollback mode: no row is lost" {
+	cat >rows.py <<-'PY'
+		import sqlite3, sys
+		db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+		db.execute("pragma journal_mode=" + sys.argv[2])
+		db.execute("create table if not exists t(a, b)")
+		for n in range(60):
+		    db.execute("insert into t values(?, ?)", (sys.argv[3], n))
+	PY
+	for mode in wal delete; do
+		python3 rows.py host/$mode "$mode" host &
+		local job=$!
+		python3 rows.py mnt/$mode "$mode" guest
+		wait "$job"
+		for side in host mnt; do
+			run sqlite3 $side/$mode 'pragma integrity_check; select count(*) from t'
+			[ "$output" = "ok"$'\n'120 ]
+		done
+	done
+}
+
 @test "tar, cp -a, rm -rf: a tree of links, FIFOs, times and modes goes in and out unchanged" {
 	mkdir -p plain/t/d/e && cd plain/t
 	for i in $(seq 300); do echo "$i" >"d/f$i"; done
@@ -196,10 +217,69 @@ M
 	chown 12345:12345 mnt/u && [ "$(stat -c %u host/u)" = "$(id -u)" ]
 }
 
-@test "a folder of 20,000 files is listed whole, and emptied" {
-	mkdir mnt/many && (cd host/many && seq 20000 | xargs touch)
-	[ "$(ls -f mnt/many | wc -l)" = 20002 ]
-	[ "$(find mnt/many -type f | wc -l)" = 20000 ]
+# Holds and waits, by each kind of lock, of each side against each.
+@test "locks exclude programs on the host, both ways, and who waits is woken" {
+	echo x >host/f
+	for lock in flock "$BATS_TEST_DIRNAME/lockf.py"; do
+		for pair in "mnt host" "host mnt" "mnt mnt"; do
+			read -r a b <<<"$pair"
+			mkfifo go
+			"$lock" "$a/f" sh -c 'echo held >go; read x <go' 3>&- &
+			holder=$!
+			read -r word <go && [ "$word" = held ]
+			run "$lock" -n "$b/f" true
+			[ "$status" -eq 1 ]
+			"$lock" "$b/f" sh -c "echo got >'$W/out'" 3>&- &
+			waiter=$!
+			"$lock" "$b/f" true 3>&- &
+			doomed=$!
+			if [ "$b" = mnt ]; then
+				SOON=20 soon eval "[ \$(cat /proc/$waiter/wchan) = request_wait_answer ]"
+				SOON=20 soon eval "[ \$(cat /proc/$doomed/wchan) = request_wait_answer ]"
+			fi
+			# Meanwhile the file system does its work, and who waits can be killed.
+			timeout 5 ls mnt >/dev/null
+			kill -KILL "$doomed"
+			wait "$doomed" || [ $? = 137 ]
+			[ ! -e out ]
+			echo go >go && wait "$holder" && wait "$waiter"
+			[ "$(cat out)" = got ]
+			rm go out
+			"$lock" -n host/f true && "$lock" -n mnt/f true
+		done
+	done
+}
+
+# race ROUNDS FOLDER:WORKERS...: all at once; then all see the same.
+race() {
+	local rounds=$1 all=0 jobs=() f
+	shift
+	for f; do
+		timeout 60 "$FS_RACE" "${f%:*}" "${f//\//-}" "$rounds" "${f#*:}" 3>&- &
+		jobs+=($!)
+		all=$((all + rounds * ${f#*:}))
+	done
+	for f in "${jobs[@]}"; do wait "$f"; done
+	for f; do soon "$FS_RACE" --check "${f%:*}" "$all" "$rounds"; done
+}
+
+@test "several programs in one folder, on the mount and on the host: counters, claims, a log" {
+	mkdir host/race && soon test -d mnt/race
+	race 200 mnt/race:3 host/race:2
+}
+
+@test "the corners of a local disk: here, and on the mount" {
+	mkdir plain/corners mnt/corners
+	"$BATS_TEST_DIRNAME/corners.py" plain/corners
+	"$BATS_TEST_DIRNAME/corners.py" mnt/corners
+}
+
+@test "a folder of 100,000 files is listed whole, and emptied" {
+	mkdir mnt/many && (cd host/many && seq 100000 | xargs touch)
+	[ "$(ls -f mnt/many | wc -l)" = 100002 ]
+	(cd host/many && seq 10001 100000 | xargs rm)
+	soon eval '[ "$(ls -f mnt/many | wc -l)" = 10002 ]'
+	[ "$(find mnt/many -type f | wc -l)" = 10000 ]
 	(cd mnt/many && find . -type f -delete)
 	[ -z "$(ls -A host/many)" ]
 }
@@ -261,9 +341,8 @@ M
 
 @test "random operations agree with a plain folder" {
 	for seed in 1 2 3 4 5 6; do
-		# By the mount itself: what the host does shows a few milliseconds later.
-		rm -rf plain mnt/m && mkdir plain mnt/m
-		timeout 100 "$FS_MODEL" mnt/m plain "$seed" 6000
+		mkdir -p "plain/$seed" "mnt/$seed"
+		timeout 100 "$FS_MODEL" "mnt/$seed" "plain/$seed" "$seed" 6000
 	done
 }
 
@@ -286,6 +365,8 @@ M
 		timeout 100 "$FS_MODEL" "mnt/$seed" "plain/$seed" "$seed" 4000 "mnt2/$seed"
 	done
 	echo one >mnt/f && soon shows mnt2/f one && echo two >mnt2/f && soon shows mnt/f two
+	mkdir host/race && soon test -d mnt/race && soon test -d mnt2/race
+	race 100 mnt/race:3 mnt2/race:2 host/race:2
 	eval "exec $in>&-"
 	wait "$job"
 }

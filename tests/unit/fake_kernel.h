@@ -156,6 +156,10 @@ fk_answer(struct fk *k)
 		fk_message(k, &m);
 		memcpy(&h, m.data, sizeof(h));
 		assert_true(m.len >= sizeof(h));
+		if (fuse_line_is_reply(m.data, m.len, &h)) {
+			buf_clear(&m);
+			buf_append(&m, &h, sizeof(h));
+		}
 		if (h.unique == 0) {
 			buf_append(&k->notes, m.data, m.len);
 			buf_release(&m);

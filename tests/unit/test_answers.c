@@ -272,6 +272,52 @@ test_kept_open(void **state)
 }
 
 /* Closed while the host is being asked: its handle must not stay. */
+/* A lock belongs to a handle of the host's: one is asked for before it. */
+static void
+test_lock(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_request q;
+	uint64_t fh, asked;
+
+	tell(r, FUSE_PUSH_FILE, FILE_ID, 0, TEXT);
+	fh = open_here(r);
+	assert_int_equal(ASK(r, FUSE_FLUSH, FILE_ID, fuse_flush_in, .fh = fh), ANSWERS_REPLY);
+	assert_int_equal(error_of(r), 0);
+	assert_int_equal(ASK(r, FUSE_SETLK, FILE_ID, fuse_lk_in, .fh = fh, .lk = {.type = F_RDLCK}),
+		ANSWERS_SEND);
+	assert_int_equal(fuse_request_decode(r->a.first.data, r->a.first.len, &q), 0);
+	assert_int_equal(q.head.opcode, FUSE_OPEN);
+	assert_true(q.head.nodeid == FILE_ID);
+	asked = q.head.unique;
+	assert_true(sent_fh(r) == asked);
+	buf_clear(&r->a.first);
+	/* Once. And from now on the host hears of each close. */
+	assert_int_equal(ASK(r, FUSE_SETLK, FILE_ID, fuse_lk_in, .fh = fh, .lk = {.type = F_UNLCK}),
+		ANSWERS_SEND);
+	assert_int_equal(r->a.first.len, 0);
+	assert_true(sent_fh(r) == asked);
+	assert_int_equal(ASK(r, FUSE_FLUSH, FILE_ID, fuse_flush_in, .fh = fh), ANSWERS_SEND);
+	assert_int_equal(ASK(r, FUSE_FLUSH, DIR_ID, fuse_flush_in, .fh = 1), ANSWERS_REPLY);
+	/* flock alone does not make it so. */
+	assert_int_equal(ASK(r, FUSE_SETLK, DIR_ID, fuse_lk_in, .fh = 1, .lk = {.type = F_WRLCK},
+				 .lk_flags = FUSE_LK_FLOCK),
+		ANSWERS_SEND);
+	assert_int_equal(ASK(r, FUSE_FLUSH, DIR_ID, fuse_flush_in, .fh = 1), ANSWERS_REPLY);
+}
+
+/* More locked files than are remembered: the host hears of all. */
+static void
+test_many_locks(void **state)
+{
+	struct rig *r = *state;
+
+	for (uint64_t id = 100; id < 100 + LOCKED_MAX; id++)
+		ASK(r, FUSE_SETLK, id, fuse_lk_in, .fh = 1, .lk = {.type = F_WRLCK});
+	assert_int_equal(ASK(r, FUSE_FLUSH, 150, fuse_flush_in, .fh = 1), ANSWERS_SEND);
+	assert_int_equal(ASK(r, FUSE_FLUSH, 99, fuse_flush_in, .fh = 1), ANSWERS_SEND);
+}
+
 static void
 test_closed_meanwhile(void **state)
 {
@@ -312,6 +358,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_folder, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kept_open, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_locks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_closed_meanwhile, setup, teardown),
 	};
 

@@ -53,6 +53,7 @@ struct fuse_request {
 		struct fuse_fallocate_in fallocate;
 		struct fuse_lseek_in lseek;
 		struct fuse_copy_file_range_in copy;
+		struct fuse_lk_in lk; /* GETLK, SETLK, SETLKW */
 	} in;
 	const char *name;  /* into the message, NUL-terminated; NULL where there is none */
 	const char *name2; /* RENAME's new name, SYMLINK's text */

@@ -20,11 +20,18 @@
 
 #define FUSE_LINE_NONCE 16
 #define FUSE_LINE_SEAL  8
-#define FUSE_LINE_MARK  0x70616464 /* in the place of a notification's code */
+/* In the place of a notification's code. A reply is one for after the notifications before it. */
+#define FUSE_LINE_MARK  0x70616464
+#define FUSE_LINE_REPLY 0x70616465
 
 /* Behind each message. */
 void fuse_line_seal(struct buf *out);
 void fuse_line_mark(struct buf *out, const uint8_t nonce[FUSE_LINE_NONCE]);
+/* A reply of a header alone that is to be given when the notifications before it have been; sealed.
+ */
+void fuse_line_reply(struct buf *out, const struct fuse_out_header *reply);
+/* Takes a notification apart: the reply in it. False: it is another one. */
+bool fuse_line_is_reply(const uint8_t *msg, size_t n, struct fuse_out_header *ret);
 
 enum fuse_line_event {
 	FUSE_LINE_MORE,    /* bytes are needed */

@@ -1,0 +1,27 @@
+#pragma once
+/* Between ops_lock.c and lock_wal.c. */
+#include "server.h"
+
+/* A process, or an open file, that has had record locks on a file. */
+struct lock_owner {
+	struct list in_inode;
+	uint64_t owner;
+	int fd;
+	struct handle *handle; /* by which it last took one; NULL: the whole guest (lock_wal.c) */
+	uint32_t pid;
+	short wal; /* its lock on a WAL index: F_RDLCK, F_WRLCK or F_UNLCK */
+};
+
+/* With a descriptor of its own on the file. 0, -ENOLCK, -errno. */
+int lock_owner_new(struct fs *fs, struct inode *i, uint64_t owner, struct lock_owner **ret);
+void lock_owner_free(struct fs *fs, struct lock_owner *o);
+
+/* Whether this lock says that somebody uses SQLite's index of a write-ahead log. */
+bool lock_is_wal(const struct inode *i, const struct fuse_lk_in *in);
+/* o takes it, or lets go of it. 0, -EAGAIN, -errno. */
+int lock_wal_set(struct fs *fs, struct inode *i, struct lock_owner *o, short type);
+/* Who of the other owners has it, in whatever way; or NULL. */
+const struct lock_owner *lock_wal_other(const struct inode *i, const struct lock_owner *o);
+bool lock_wal_held(const struct inode *i);
+/* Some owner has gone: the host may have it when none is left. */
+void lock_wal_settle(struct fs *fs, struct inode *i);
