@@ -4,7 +4,7 @@
 set -eu
 
 build='meson ninja-build pkg-config gcc libc6-dev libuv1-dev libnghttp2-dev libjansson-dev
-	libyaml-dev libseccomp-dev libnftables-dev libcap-dev libidn2-dev libsqlite3-dev'
+	libyaml-dev libseccomp-dev libnftables-dev libcap-dev libidn2-dev libsqlite3-dev libssl-dev'
 run='qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring uidmap e2fsprogs dpkg xz-utils zstd
 	tar git ca-certificates'
 check='libcmocka-dev bats cpio tmux jq curl python3 git gcc clang clang-format clang-tidy

@@ -13,14 +13,17 @@
 
 /*
  * How this works. A connection of the guest goes through these states:
- *   NEW    its destination becomes a host: the name behind a fake address, or a raw address (or
- * what CONNECT says: proxy.c); policy judges it without an address LOOK   only if that is needed to
- * go on: its first words are looked at (look.c, proxy.c) REACH  it is looked up, judged again and
- * dialed RELAY  bytes go both ways; the guest's, once its first words do not contradict the
- * destination: a server name in TLS must be this one, and plain HTTP goes on to HTTP   where each
- * request is judged (http_conn.c) Until RELAY nothing is read from the guest: what it sends waits
- * in the kernel, looked at with MSG_PEEK. Invariant: exactly the state's own of watch, reach, relay
- * and http is set; the guest's socket is ours until RELAY or HTTP.
+ *   NEW   its destination becomes a host: the name behind a fake address, or a raw address (or
+ *         what CONNECT says: proxy.c); policy judges it without an address
+ *   LOOK  only if that is needed to go on: its first words are looked at (look.c, proxy.c)
+ *   REACH  it is looked up, judged again and dialed
+ *   RELAY  bytes go both ways; the guest's, once its first words do not contradict the destination:
+ *         a server name in TLS must be this one, and plain HTTP goes on to HTTP
+ *   INTERCEPT  TLS whose requests are to be seen, or that is denied: both handshakes (conn_tls.c)
+ *   HTTP  each request is judged (http_conn.c)
+ * Until RELAY nothing is read from the guest: what it sends waits in the kernel, looked at with
+ * MSG_PEEK. Invariant: exactly the state's own of watch, reach, relay, intercept and http is set;
+ * the guest's socket is ours until RELAY or HTTP.
  */
 
 /* A connection whose client says nothing yet (the server speaks first) is logged after this. */
@@ -69,6 +72,9 @@ conn_abort(struct conn *c)
 		relay_totals(c->relay, &up, &down);
 		relay_cancel(c->relay);
 		break;
+	case CONN_INTERCEPT:
+		intercept_cancel(c->intercept);
+		break;
 	case CONN_HTTP:
 		http_conn_cancel(c->http);
 		break;
@@ -116,6 +122,22 @@ on_http_done(void *arg)
 	conn_release(arg);
 }
 
+static void
+start_http(struct conn *c, const struct http_options *o)
+{
+	if (c->announced)
+		record_close(&c->record, 0, 0, 0);
+	record_drop(&c->record); /* each request is logged on its own */
+	watch_free(c->watch);
+	alarm_free(c->limit);
+	c->watch = NULL;
+	c->limit = NULL;
+	c->state = CONN_HTTP;
+	c->http = http_conn_start(o, on_http_done, c);
+	if (c->http == NULL)
+		conn_release(c);
+}
+
 void
 conn_start_http(struct conn *c, int origin_fd)
 {
@@ -127,17 +149,24 @@ conn_start_http(struct conn *c, int origin_fd)
 		.forward = c->look == LOOK_PROXY && c->state == CONN_LOOK,
 		.dest = c->dest};
 
-	if (c->announced)
-		record_close(&c->record, 0, 0, 0);
-	record_drop(&c->record); /* each request is logged on its own */
-	watch_free(c->watch);
-	alarm_free(c->limit);
-	c->watch = NULL;
-	c->limit = NULL;
-	c->state = CONN_HTTP;
-	c->http = http_conn_start(&o, on_http_done, c);
-	if (c->http == NULL)
-		conn_release(c);
+	start_http(c, &o);
+}
+
+void
+conn_start_https(struct conn *c, const struct intercept_result *r)
+{
+	const struct http_options o = {.net = c->net,
+		.guest_fd = c->guest_fd,
+		.guest_ssl = r->guest,
+		.origin_fd = r->up.reach.fd,
+		.origin_ssl = r->up.ssl,
+		.origin_to = c->to,
+		.via = c->via,
+		.dest = c->dest,
+		.tls_name = c->tls_name,
+		.verdict = c->verdict};
+
+	start_http(c, &o);
 }
 
 /* ---- relaying
@@ -169,47 +198,29 @@ on_relayed(void *arg, enum relay_end end, uint64_t up, uint64_t down)
 	conn_release(c);
 }
 
-/* The guest's first words contradict what was allowed. */
+/* The guest's first words contradict what was allowed. readable: a proper ClientHello does. */
 static enum relay_hold
-cut(struct conn *c, enum netevent_kind kind, const char *reason)
+cut(struct conn *c, enum netevent_kind kind, bool readable, const char *reason)
 {
 	CLEAN_BUF struct buf words = BUF_INIT;
 	bool silent = relay_is_silent(c->relay);
 
-	conn_log_blocked(c, kind, "<name check>", reason);
 	if (!silent || kind != NETEVENT_TLS) {
+		conn_log_blocked(c, kind, "<name check>", reason);
 		relay_cancel(c->relay);
 		conn_release(c);
 		return RELAY_HOLD_GONE;
 	}
 	relay_detach(c->relay);
 	sock_reset(c->remote_fd);
+	if (readable) {
+		conn_refuse_name(c, reason);
+		return RELAY_HOLD_GONE;
+	}
+	conn_log_blocked(c, kind, "<name check>", reason);
 	page_put_tls(&words);
 	conn_say_goodbye(c, &words);
 	return RELAY_HOLD_GONE;
-}
-
-/* NULL: the server name fits. Else why not, in `text` or constant. */
-static const char *
-check_server_name(struct conn *c, char text[NETEVENT_REASON_MAX])
-{
-	const char *says = c->gate.hello.name;
-	char host[HOST_NAME_TEXT_MAX];
-	struct reach_dest d = {.host = host, .port = c->dest.port};
-	bool own = !c->dest.is_raw && host_name_kind(c->dest.host) == HOST_NAME_HOST;
-
-	if (says[0] == '\0')
-		return c->dest.is_raw || own ? NULL : "tls_no_sni: TLS without a server name";
-	snprintf(text, NETEVENT_REASON_MAX, "tls_sni: the server name in TLS is %.90s", says);
-	if (host_name_canonical(says, host) < 0)
-		return text;
-	if (reach_same_host(&d, &c->dest) || (own && strcmp(host, "localhost") == 0))
-		return NULL;
-	/* To an address that is allowed as such: the name must be, too. */
-	if (c->dest.is_raw && host_name_kind(host) == HOST_NAME_ORDINARY &&
-		reach_judge(c->net, &d).outcome == POLICY_ALLOW)
-		return NULL;
-	return text;
 }
 
 static enum relay_hold
@@ -250,15 +261,22 @@ on_hold(void *arg)
 	case GATE_OTHER:
 		return pass_on(c, NETEVENT_TCP);
 	case GATE_BAD:
-		return cut(c, NETEVENT_TLS, "tls_malformed: no proper ClientHello");
+		return cut(c, NETEVENT_TLS, false, "tls_malformed: no proper ClientHello");
 	case GATE_TLS:
-		wrong = check_server_name(c, text);
-		return wrong == NULL ? pass_on(c, NETEVENT_TLS) : cut(c, NETEVENT_TLS, wrong);
+		wrong = conn_check_server_name(c, text);
+		if (wrong != NULL)
+			return cut(c, NETEVENT_TLS, true, wrong);
+		if (!relay_is_silent(c->relay) || !conn_wants_edit(c))
+			return pass_on(c, NETEVENT_TLS);
+		relay_detach(c->relay);
+		c->relay = NULL;
+		conn_edit_tls(c, c->remote_fd);
+		return RELAY_HOLD_GONE;
 	case GATE_HTTP:
 		break;
 	}
 	if (!relay_is_silent(c->relay))
-		return cut(c, NETEVENT_HTTP, "HTTP after the server has spoken");
+		return cut(c, NETEVENT_HTTP, false, "HTTP after the server has spoken");
 	relay_detach(c->relay);
 	c->relay = NULL;
 	conn_start_http(c, c->remote_fd);
@@ -431,7 +449,8 @@ conn_recheck(struct conn *c)
 		return;
 	}
 	d = reach_rejudge(c->net, &c->dest, c->state == CONN_RELAY ? &c->to : NULL);
-	if (d.outcome == POLICY_ALLOW)
+	if (d.outcome == POLICY_ALLOW ||
+		(c->state == CONN_INTERCEPT && (c->no_origin || d.outcome == POLICY_INSPECT)))
 		return;
 	policy_decision_rule(&d, rule);
 	policy_decision_text(&d, why);

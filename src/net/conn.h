@@ -1,13 +1,14 @@
 #pragma once
-/* One connection of the guest, and what conn.c, look.c and proxy.c share. */
+/* One connection of the guest, and what conn.c, conn_tls.c, look.c and proxy.c share. */
 #include "events.h"
 #include "gate.h"
 #include "http_conn.h"
+#include "intercept.h"
 #include "page.h"
 #include "reach.h"
 #include "relay.h"
 
-enum conn_state { CONN_NEW, CONN_LOOK, CONN_REACH, CONN_RELAY, CONN_HTTP };
+enum conn_state { CONN_NEW, CONN_LOOK, CONN_REACH, CONN_RELAY, CONN_INTERCEPT, CONN_HTTP };
 
 /* What is looked for in CONN_LOOK. */
 enum look {
@@ -38,6 +39,10 @@ struct conn {
 	bool announced;      /* RELAY: it is in the log */
 	struct reach *reach;
 	struct relay *relay;
+	struct intercept *intercept;
+	char tls_name[HOST_NAME_TEXT_MAX]; /* INTERCEPT and on */
+	bool no_origin;                    /* INTERCEPT: for a page alone */
+	struct http_verdict verdict;       /* INTERCEPT and on */
 	struct http_conn *http;
 };
 
@@ -48,6 +53,8 @@ void conn_release(struct conn *c);
 void conn_reset(struct conn *c);
 /* The guest's socket goes on to HTTP, with the origin's where one is connected (else -1). */
 void conn_start_http(struct conn *c, int origin_fd);
+/* Both ends as interception has left them: theirs now. */
+void conn_start_https(struct conn *c, const struct intercept_result *r);
 /* Judges dest and goes on accordingly. */
 void conn_judge(struct conn *c);
 void conn_set_limit(struct conn *c, uint64_t ms, alarm_fn *fn);
@@ -56,6 +63,19 @@ void conn_log_blocked(
 	struct conn *c, enum netevent_kind kind, const char *rule, const char *reason);
 /* The words, then the end; takes the guest's socket, frees the connection. */
 void conn_say_goodbye(struct conn *c, struct buf *words);
+
+/* ---- conn_tls.c: the gate has seen a ClientHello */
+/* NULL: its server name fits. Else why not, in `text` or constant. */
+const char *conn_check_server_name(const struct conn *c, char text[NETEVENT_REASON_MAX]);
+/* Denied; nothing of the state is running any more. It is logged once it is clear how it was said.
+ */
+void conn_refuse_tls(struct conn *c, const char *rule, const char *reason);
+void conn_refuse_name(struct conn *c, const char *reason);
+/* Its requests decide. */
+void conn_inspect_tls(struct conn *c);
+/* Allowed, and connected: a credential may have to be put in. */
+bool conn_wants_edit(const struct conn *c);
+void conn_edit_tls(struct conn *c, int origin_fd);
 
 /* ---- look.c */
 void conn_refuse(struct conn *c, const struct policy_decision *d);

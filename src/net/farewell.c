@@ -3,30 +3,27 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <base/cleanup.h>
 #include <base/mem.h>
 
 #include "farewell.h"
-#include "sock.h"
 
 #define DROPPED_MAX (1 << 20)
 
 struct farewell {
 	LIST_ENTRY(farewell) link;
 	struct net *net;
-	int fd;
-	struct watch *watch;
+	struct endpoint end;
 	struct alarm *limit;
-	struct buf words;
+	bool said;
 	size_t dropped;
 };
 
 static void
 finish(struct farewell *f)
 {
-	watch_free(f->watch);
 	alarm_free(f->limit);
-	close(f->fd);
-	buf_release(&f->words);
+	endpoint_close(&f->end, false);
 	LIST_REMOVE(f, link);
 	f->net->nfarewells--;
 	free(f);
@@ -36,27 +33,23 @@ finish(struct farewell *f)
 static bool
 say(struct farewell *f)
 {
-	while (f->words.len > 0) {
-		ssize_t n = send(f->fd, f->words.data, f->words.len, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN;
-		buf_consume(&f->words, (size_t)n);
-		if (f->words.len == 0)
-			shutdown(f->fd, SHUT_WR);
+	if (!endpoint_flush(&f->end))
+		return false;
+	if (f->end.out.len == 0 && !f->said) {
+		f->said = true;
+		endpoint_finish(&f->end);
 	}
 	return true;
 }
 
+/* As it is on the wire: nobody wants to know what it says. */
 static bool
 drop(struct farewell *f)
 {
 	char bytes[16384];
 	ssize_t n;
 
-	while ((n = recv(f->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+	while ((n = recv(f->end.fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
 		f->dropped += (size_t)n;
 		if (f->dropped > DROPPED_MAX)
 			return false;
@@ -72,7 +65,7 @@ on_ready(void *arg, int events)
 	if (events == 0 || !say(f) || ((events & UV_READABLE) != 0 && !drop(f)))
 		finish(f);
 	else
-		watch_events(f->watch, f->words.len > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
+		endpoint_wait(&f->end, true);
 }
 
 static void
@@ -81,30 +74,44 @@ on_limit(void *arg)
 	finish(arg);
 }
 
-void
-farewell_start(struct net *net, int fd, struct buf *words)
+static void
+start(struct net *net, int fd, SSL *ssl, struct buf *words)
 {
-	struct farewell *f;
+	struct farewell *f = xcalloc(1, sizeof(*f));
+	bool ok;
 
-	if (net->nfarewells >= FAREWELLS_MAX) {
-		(void)!send(fd, words->data, words->len, MSG_DONTWAIT | MSG_NOSIGNAL);
-		buf_release(words);
-		close(fd);
-		return;
-	}
-	f = xcalloc(1, sizeof(*f));
-	*f = (struct farewell){.net = net, .fd = fd, .words = *words};
-	*words = (struct buf)BUF_INIT;
+	f->net = net;
 	LIST_INSERT_HEAD(&net->farewells, f, link);
 	net->nfarewells++;
 	f->limit = alarm_new(&net->loop, on_limit, f);
-	f->watch = watch_new(&net->loop, fd, on_ready, f);
-	if (f->watch == NULL) {
+	ok = endpoint_open(&f->end, &net->loop, fd, ssl, on_ready, f);
+	f->end.out = *words;
+	*words = (struct buf)BUF_INIT;
+	if (!ok || (net->nfarewells > FAREWELLS_MAX)) {
+		(void)endpoint_flush(&f->end);
 		finish(f);
 		return;
 	}
 	alarm_set(f->limit, FAREWELL_LIMIT_MS);
-	watch_events(f->watch, UV_READABLE | UV_WRITABLE);
+	endpoint_wait(&f->end, true);
+}
+
+void
+farewell_start(struct net *net, int fd, struct buf *words)
+{
+	start(net, fd, NULL, words);
+}
+
+void
+farewell_endpoint(struct net *net, struct endpoint *s)
+{
+	struct buf words = s->out;
+	SSL *ssl = TAKE_PTR(s->ssl);
+	int fd = TAKE_FD(s->fd);
+
+	s->out = (struct buf)BUF_INIT;
+	endpoint_close(s, false); /* before somebody else watches the same descriptor */
+	start(net, fd, ssl, &words);
 }
 
 void

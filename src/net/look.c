@@ -47,6 +47,24 @@ end_unseen(struct conn *c, enum netevent_kind kind)
 	conn_say_goodbye(c, &words);
 }
 
+/* With its ClientHello. */
+static void
+go_on_tls(struct conn *c)
+{
+	char text[NETEVENT_REASON_MAX];
+	const char *wrong;
+
+	if (c->look == LOOK_REQUESTS) {
+		conn_inspect_tls(c);
+		return;
+	}
+	wrong = c->gate.hello.name[0] != '\0' ? conn_check_server_name(c, text) : NULL;
+	if (wrong != NULL)
+		conn_refuse_name(c, wrong);
+	else
+		conn_refuse_tls(c, c->denied->rule, c->denied->reason);
+}
+
 static void
 look(struct conn *c)
 {
@@ -63,6 +81,8 @@ look(struct conn *c)
 	kind = sight == GATE_TLS || sight == GATE_BAD ? NETEVENT_TLS : NETEVENT_TCP;
 	if (sight == GATE_HTTP)
 		conn_start_http(c, -1);
+	else if (sight == GATE_TLS)
+		go_on_tls(c);
 	else if (c->look == LOOK_REFUSED)
 		end_refused(c, kind);
 	else

@@ -8,6 +8,7 @@
 
 #include <base/cleanup.h>
 #include <base/log.h>
+#include <wire/sign.h>
 
 #include "dial.h"
 #include "farewell.h"
@@ -19,8 +20,34 @@ on_resolver_lost(void *arg)
 {
 	struct net *net = arg;
 
-	net->resolver_lost = true;
+	net->lost = "resolver";
 	uv_stop(&net->loop);
+}
+
+static void
+on_signer_lost(void *arg)
+{
+	struct net *net = arg;
+
+	net->lost = "signer";
+	uv_stop(&net->loop);
+}
+
+/* Without a signer nothing is intercepted: what would need it is refused. */
+static int
+make_tls(struct net *net, struct err *e)
+{
+	uint8_t key[SIGN_KEY_MAX];
+	size_t n;
+
+	if (net->o->signer_fd <= 0)
+		return 0;
+	net->tls = tls_new(net->o->trust);
+	n = net->tls != NULL ? tls_public_key(net->tls, key, sizeof(key)) : 0;
+	if (n > 0)
+		net->leaves =
+			leaves_new(&net->loop, net->o->signer_fd, key, n, on_signer_lost, net);
+	return net->leaves != NULL ? 0 : err_set(e, EIO, "net: TLS cannot be set up");
 }
 
 static int
@@ -58,6 +85,8 @@ close_all(struct net *net)
 	watch_free(net->dns);
 	watch_free(net->control);
 	resolve_free(net->resolve);
+	leaves_free(net->leaves);
+	tls_free(net->tls);
 	/* Nothing but handles that are closing is left: this ends by itself. */
 	uv_run(&net->loop, UV_RUN_DEFAULT);
 	pipes_release(&net->pipes);
@@ -152,11 +181,13 @@ net_serve_with(const struct net_options *o, const struct net_hooks *hooks, struc
 	}
 	net.events = events_new(&net.loop, o->events_fd);
 	r = watch_all(&net, e);
+	if (r == 0)
+		r = make_tls(&net, e);
 	if (r == 0) {
 		log_debug("serving, at most %zu connections", net.hooks.conns_max);
 		uv_run(&net.loop, UV_RUN_DEFAULT);
-		if (net.resolver_lost)
-			r = err_set(e, EPIPE, "net: the resolver has ended");
+		if (net.lost != NULL)
+			r = err_set(e, EPIPE, "net: the %s has ended", net.lost);
 		if (net.failed.code != 0)
 			r = err_set(e, net.failed.code, "net: %s", net.failed.msg);
 	}

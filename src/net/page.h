@@ -34,8 +34,5 @@ struct page_form page_form_of(const struct http_request *q);
 /* A whole response that ends the connection. */
 void page_put(const struct page *p, struct page_form form, struct buf *out);
 
-/*
- * To a TLS client: an alert of its protocol, access_denied (RFC 8446 6.2). Here the page itself
- * will go, once the sandbox's signer can make a certificate for the name.
- */
+/* To a TLS client that cannot be given a page: an alert, access_denied (RFC 8446 6.2). */
 void page_put_tls(struct buf *out);

@@ -101,6 +101,12 @@ finish(struct reach *r, struct reach_result result)
 	done(arg, &result);
 }
 
+static bool
+may_go_on(const struct reach_dest *d, const struct policy_decision *v)
+{
+	return v->outcome == POLICY_ALLOW || (d->per_request && v->outcome == POLICY_INSPECT);
+}
+
 static void
 on_dialed(void *arg, int fd, size_t index)
 {
@@ -113,7 +119,7 @@ on_dialed(void *arg, int fd, size_t index)
 	}
 	/* The policy may have changed since the address was judged. */
 	r->decision = reach_rejudge(r->net, &r->dest, &r->addrs[index]);
-	if (r->decision.outcome == POLICY_ALLOW) {
+	if (may_go_on(&r->dest, &r->decision)) {
 		finish(r, (struct reach_result){
 				  .end = REACH_CONNECTED, .fd = fd, .to = r->addrs[index]});
 		return;
@@ -142,7 +148,7 @@ is_allowed(struct reach *r, const struct resolve_addr *a)
 	dest.addr = &a->addr;
 	dest.addr_is_host = a->is_host;
 	decision = policy_decide(r->net->o->policy, &dest);
-	if (decision.outcome == POLICY_ALLOW)
+	if (may_go_on(&r->dest, &decision))
 		return true;
 	r->decision = decision;
 	ip_addr_format(&a->addr, text);

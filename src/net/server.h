@@ -7,10 +7,12 @@
 #include <net/net.h>
 
 #include "events.h"
+#include "leaf.h"
 #include "overrides.h"
 #include "pipes.h"
 #include "resolve.h"
 #include "responder.h"
+#include "tls.h"
 #include "watch.h"
 
 #define NET_GATEWAY    0xc6120001 /* 198.18.0.1 */
@@ -55,9 +57,12 @@ struct net {
 	struct farewells farewells;
 	struct dns_tcps dns_tcps;
 	size_t nconns, ndns_tcps, nfarewells, nlooks; /* looks: of what is refused anyway */
+	size_t nintercepts;
+	struct tls *tls;       /* NULL: nothing is intercepted */
+	struct leaves *leaves; /* likewise */
 	const char *sandbox;
 	struct events *events;
-	bool resolver_lost;
+	const char *lost;  /* the role without which nothing goes on; NULL: none */
 	struct err failed; /* code 0: not */
 };
 

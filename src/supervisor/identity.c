@@ -88,32 +88,16 @@ add_unknown(const char *have, const char *known, struct buf *out)
 	}
 }
 
-/* The host's trust store: what OpenSSL's variable names, else where distributions keep it. */
+/* Of the host's trust store what the image lacks. */
 static void
 host_certificates(const char *image_bundle, struct buf *out)
 {
-	const char *files[] = {getenv("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt",
-		"/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
-	CLEAN_BUF struct buf known = BUF_INIT;
-	const char *extra = getenv("NODE_EXTRA_CA_CERTS");
-	bool have = false;
+	CLEAN_BUF struct buf known = BUF_INIT, host = BUF_INIT;
 
 	if (io_read_file(AT_FDCWD, image_bundle, 8 << 20, &known, NULL) < 0)
 		buf_clear(&known);
-	for (size_t i = 0; i < ARRAY_LEN(files) && !have; i++) {
-		CLEAN_BUF struct buf b = BUF_INIT;
-
-		if (files[i] == NULL || io_read_file(AT_FDCWD, files[i], 8 << 20, &b, NULL) < 0)
-			continue;
-		add_unknown(buf_str(&b), buf_str(&known), out);
-		have = true;
-	}
-	if (extra != NULL) {
-		CLEAN_BUF struct buf b = BUF_INIT;
-
-		if (io_read_file(AT_FDCWD, extra, 8 << 20, &b, NULL) == 0)
-			add_unknown(buf_str(&b), buf_str(&known), out);
-	}
+	sup_trust_bundle(&host);
+	add_unknown(buf_str(&host), buf_str(&known), out);
 }
 
 int
@@ -131,6 +115,8 @@ sup_identity(const struct sup *s, struct identity *ret, struct err *e)
 		return err_sys(e, errno, "getrandom");
 	}
 	buf_commit(&i.entropy, ENTROPY_BYTES);
+	/* First: there is a bound to what follows. */
+	buf_append(&i.ca_pem, s->authority_cert.data, s->authority_cert.len);
 	host_certificates(s->image.ca_bundle, &i.ca_pem);
 	i.git_name = git_config("user.name");
 	i.git_email = git_config("user.email");

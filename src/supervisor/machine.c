@@ -1,10 +1,10 @@
 /*
  * The jail, QEMU and the roles: planned, started, watched. Each child dies with the supervisor.
- * net and resolver are one pair: when either ends, both are started again on the listeners that
- * the supervisor keeps, and until then nothing gets out. An fs role that is killed is started again
- * on the same stream, with the memory that the last one wrote for it. log is started again on its
- * socket, and ends as the last one, once it has written what net said. The end of any other child
- * ends the sandbox: its disk is safe, and the next command starts it anew.
+ * net, resolver and signer are one group: when one ends, all are started again on the listeners
+ * that the supervisor keeps, and until then nothing gets out. An fs role that is killed is started
+ * again on the same stream, with the memory that the last one wrote for it. log is started again on
+ * its socket, and ends as the last one, once it has written what net said. The end of any other
+ * child ends the sandbox: its disk is safe, and the next command starts it anew.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -115,7 +115,8 @@ spawn(struct sup *s, struct proc_spec *spec, int slot, const char *role, struct 
 static int
 config_fd(const struct sup *s, int slot, struct err *e)
 {
-	CLEAN_BUF struct buf b = BUF_INIT, policy = BUF_INIT;
+	CLEAN_BUF struct buf b = BUF_INIT, policy = BUF_INIT, trust = BUF_INIT,
+			     authority = BUF_INIT;
 	CLEAN_FREE char *folder = state_sandbox_file(&s->paths, s->sandbox.name, AUDIT_FOLDER);
 	struct role_config c = {.debug = log_get_level() == LOG_DEBUG,
 		.host_is_root = s->paths.uid == 0,
@@ -132,6 +133,11 @@ config_fd(const struct sup *s, int slot, struct err *e)
 		policy_encode(&s->policy, &policy);
 		c.policy = (char *)buf_str(&policy);
 		c.name = s->sandbox.name;
+		sup_trust_bundle(&trust);
+		c.trust = (char *)buf_str(&trust);
+	} else if (slot == CHILD_SIGNER) {
+		buf_append(&authority, s->authority.data, s->authority.len);
+		c.authority = (char *)buf_str(&authority);
 	} else if (slot == CHILD_LOG) {
 		c.log_folder = folder;
 	}
@@ -256,31 +262,31 @@ spawn_qemu(struct sup *s, struct cables *c, struct err *e)
 	return r;
 }
 
-/* A socket pair joins resolver and net; the supervisor keeps only net's life line. */
+/* A socket pair joins net with each of the others; the supervisor keeps only net's life line. */
 static int
 spawn_net(struct sup *s, struct err *e)
 {
-	int names[2], control[2], r;
+	int names[2] = {-1, -1}, leaves[2] = {-1, -1}, control[2] = {-1, -1}, r = 0;
+	int *pairs[] = {names, leaves, control};
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, names) < 0)
-		return err_sys(e, errno, "socketpair");
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
-		close(names[0]);
-		close(names[1]);
-		return err_sys(e, errno, "socketpair");
+	for (size_t i = 0; i < ARRAY_LEN(pairs) && r == 0; i++)
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pairs[i]) < 0)
+			r = err_sys(e, errno, "socketpair");
+	struct child_plan plans[] = {
+		{CHILD_RESOLVER, "resolver", {names[0]}, 1, JAIL_IPC | JAIL_UTS},
+		{CHILD_SIGNER, "signer", {leaves[0]}, 1, JAIL_ALL},
+		{CHILD_NET, "net",
+			{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], control[1], s->events[1],
+				leaves[1]},
+			6, JAIL_IPC | JAIL_UTS}};
+	for (size_t i = 0; i < ARRAY_LEN(plans) && r == 0; i++)
+		r = spawn_role(s, &plans[i], e);
+	if (control[0] >= 0)
+		sup_policy_net_started(s, TAKE_FD(control[0]));
+	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+		cleanup_close_p(&pairs[i][0]);
+		cleanup_close_p(&pairs[i][1]);
 	}
-	struct child_plan resolver = {
-		CHILD_RESOLVER, "resolver", {names[0]}, 1, JAIL_IPC | JAIL_UTS};
-	struct child_plan net = {CHILD_NET, "net",
-		{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], control[1], s->events[1]}, 5,
-		JAIL_IPC | JAIL_UTS};
-	r = spawn_role(s, &resolver, e);
-	if (r == 0)
-		r = spawn_role(s, &net, e);
-	close(names[0]);
-	close(names[1]);
-	close(control[1]);
-	sup_policy_net_started(s, control[0]);
 	return r;
 }
 
@@ -446,21 +452,37 @@ restart_log(struct sup *s, const char *why)
 		log_warn("no network log from now on: %s", e.msg);
 }
 
-/* net and resolver go down together and come back together. */
+/* They go down together and come back together. */
+static const int net_group[] = {CHILD_NET, CHILD_RESOLVER, CHILD_SIGNER};
+
+static bool
+is_of_net(const struct sup *s, const struct child *c)
+{
+	for (size_t i = 0; i < ARRAY_LEN(net_group); i++)
+		if (c == &s->child[net_group[i]])
+			return true;
+	return false;
+}
+
 static void
 restart_net(struct sup *s, struct child *dead, const char *why)
 {
-	struct child *n = &s->child[CHILD_NET], *r = &s->child[CHILD_RESOLVER];
+	struct child *n = &s->child[CHILD_NET];
+	bool some_left = false;
 	struct err e = {0};
 
 	if (dead == n)
 		sup_policy_net_ended(s);
-	if (n->role != NULL || r->role != NULL) {
-		struct child *other = dead == n ? r : n;
+	for (size_t i = 0; i < ARRAY_LEN(net_group); i++) {
+		const struct child *other = &s->child[net_group[i]];
 
+		if (other->role == NULL)
+			continue;
 		kill(other->pid, SIGKILL);
-		return; /* its end comes here again */
+		some_left = true;
 	}
+	if (some_left)
+		return; /* the last one's end comes here again */
 	log_warn("%s: starting it again", why);
 	if (!may_restart(n)) {
 		log_warn("the net role does not stay up: the sandbox has no network from now on");
@@ -518,7 +540,7 @@ on_child_end(uv_poll_t *p, int status, int events)
 		sup_child_ended(s);
 		return;
 	}
-	if (c == &s->child[CHILD_NET] || c == &s->child[CHILD_RESOLVER]) {
+	if (is_of_net(s, c)) {
 		restart_net(s, c, why);
 		return;
 	}

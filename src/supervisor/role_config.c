@@ -4,6 +4,7 @@
 
 #include <base/mem.h>
 #include <net/net.h>
+#include <signer/signer.h>
 #include <wire/tlv.h>
 
 #include "roles.h"
@@ -19,6 +20,8 @@ enum {
 	TAG_POLICY,
 	TAG_LOG_FOLDER,
 	TAG_NAME,
+	TAG_TRUST,
+	TAG_AUTHORITY,
 };
 enum { FLAG_DEBUG = 1, FLAG_ROOT = 2, FLAG_ALLOW_HOOKS = 4 };
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -32,6 +35,8 @@ role_config_release(struct role_config *c)
 	strv_release(&c->shadows);
 	strv_release(&c->resolve);
 	free(c->policy);
+	free(c->trust);
+	free(c->authority);
 	free(c->log_folder);
 	free(c->name);
 	memset(c, 0, sizeof(*c));
@@ -57,6 +62,10 @@ role_config_encode(const struct role_config *c, struct buf *out)
 		tlv_put_str(out, TAG_RESOLVE, c->resolve.v[i]);
 	if (c->policy != NULL)
 		tlv_put_str(out, TAG_POLICY, c->policy);
+	if (c->trust != NULL)
+		tlv_put_str(out, TAG_TRUST, c->trust);
+	if (c->authority != NULL)
+		tlv_put_str(out, TAG_AUTHORITY, c->authority);
 	if (c->log_folder != NULL)
 		tlv_put_str(out, TAG_LOG_FOLDER, c->log_folder);
 	if (c->name != NULL)
@@ -88,6 +97,10 @@ field(struct role_config *c, const struct tlv *t)
 		return tlv_strv(t, 4095, SANDBOX_SHADOWS_MAX, &c->shadows);
 	if (t->tag == TAG_POLICY)
 		return tlv_str(t, NET_POLICY_MAX, &c->policy);
+	if (t->tag == TAG_TRUST)
+		return tlv_str(t, ROLE_TRUST_MAX, &c->trust);
+	if (t->tag == TAG_AUTHORITY)
+		return tlv_str(t, CA_PEM_MAX, &c->authority);
 	if (t->tag == TAG_LOG_FOLDER)
 		return tlv_str(t, 4095, &c->log_folder);
 	if (t->tag == TAG_NAME)

@@ -21,6 +21,7 @@ static const struct {
 	{"net", role_net_main},
 	{"link", role_link_main},
 	{"resolver", role_resolver_main},
+	{"signer", role_signer_main},
 	{"log", role_log_main},
 };
 

@@ -52,6 +52,8 @@ role_net_main(const struct role_config *c, struct err *e)
 			.resolver_fd = ROLE_FD_NET_RESOLVER,
 			.control_fd = ROLE_FD_NET_CONTROL,
 			.events_fd = ROLE_FD_NET_EVENTS,
+			.signer_fd = ROLE_FD_NET_SIGNER,
+			.trust = c->trust,
 			.sandbox = c->name,
 			.overrides = ov.v,
 			.noverrides = ov.n,

@@ -26,13 +26,17 @@ enum {
 	ROLE_FD_NET_RESOLVER = 6,
 	ROLE_FD_NET_CONTROL = 7,
 	ROLE_FD_NET_EVENTS = 8,
+	ROLE_FD_NET_SIGNER = 9,
 	/* resolver */
 	ROLE_FD_RESOLVER_SOCKET = 4,
+	/* signer */
+	ROLE_FD_SIGNER_SOCKET = 4,
 	/* log */
 	ROLE_FD_LOG_EVENTS = 4,
 };
 
-#define ROLE_CONFIG_MAX (4U << 20) /* most of it a policy */
+#define ROLE_CONFIG_MAX (16U << 20) /* most of it certificates and a policy */
+#define ROLE_TRUST_MAX  (8U << 20)
 
 struct role_config {
 	bool debug;
@@ -45,6 +49,8 @@ struct role_config {
 	bool allow_hooks;    /* fs */
 	struct strv resolve; /* net: HOST:PORT:ADDRESS[:PORT] */
 	char *policy;        /* net: policy_encode's lines; owned */
+	char *trust;         /* net: PEM of those whom it believes who a server is; owned */
+	char *authority;     /* signer: ca_new's text; owned */
 	char *log_folder;    /* log: owned */
 	char *name;          /* net: of the sandbox, for what it says to people; owned */
 };
@@ -57,4 +63,5 @@ int role_fs_main(const struct role_config *c, struct err *e);
 int role_net_main(const struct role_config *c, struct err *e);
 int role_link_main(const struct role_config *c, struct err *e);
 int role_resolver_main(const struct role_config *c, struct err *e);
+int role_signer_main(const struct role_config *c, struct err *e);
 int role_log_main(const struct role_config *c, struct err *e);

@@ -411,6 +411,8 @@ start(struct sup *s, const char *name, struct err *e)
 		r = check_workspaces(s, e);
 	if (r == 0)
 		r = choose_accel(s, e);
+	if (r == 0)
+		r = sup_authority_load(s, e);
 	if (r < 0)
 		return r;
 	guest = supervisor_guest_binary(e);

@@ -34,7 +34,16 @@ struct child {
 	uint64_t restarts_since_ms;
 };
 
-enum { CHILD_QEMU, CHILD_FS, CHILD_LINK, CHILD_NET, CHILD_RESOLVER, CHILD_LOG, CHILD_COUNT };
+enum {
+	CHILD_QEMU,
+	CHILD_FS,
+	CHILD_LINK,
+	CHILD_NET,
+	CHILD_RESOLVER,
+	CHILD_SIGNER,
+	CHILD_LOG,
+	CHILD_COUNT
+};
 
 struct sup {
 	uv_loop_t loop;
@@ -52,6 +61,7 @@ struct sup {
 	int fs_stream, fs_journal; /* kept for the next fs role, when one dies */
 	uv_poll_t *net_poll;
 	struct policy policy;
+	struct buf authority, authority_cert; /* PEM: with the key, without */
 	uint64_t policy_asked, policy_obeyed;
 	uv_timer_t policy_timer;
 	int events[2]; /* from net to log, kept for both; [1] is net's end */
@@ -97,6 +107,12 @@ void sup_policy_net_started(struct sup *s, int control_fd); /* takes it */
 void sup_policy_net_ended(struct sup *s);
 /* Reads it anew. The number is obeyed later (sup_control_obeyed), whatever the result. */
 int sup_policy_change(struct sup *s, uint64_t *ret_number, struct err *e);
+
+/* trust.c */
+/* The sandbox's authority: read, or made where there is none yet. */
+int sup_authority_load(struct sup *s, struct err *e);
+/* The host's trust store, as PEM; nothing where it has none. */
+void sup_trust_bundle(struct buf *out);
 
 /* paused.c: a host whose disk is full */
 #define PAUSED_TEXT                                                                                \

@@ -84,7 +84,7 @@ box_is() {
 	[ "$(box_status "$1")" = "$2" ]
 }
 
-# role_pid SANDBOX ROLE: supervisor, qemu, fs, link, net, resolver, log.
+# role_pid SANDBOX ROLE: supervisor, qemu, fs, link, net, resolver, signer, log.
 role_pid() {
 	inspect_get "$1" ".processes[\"$2\"] // empty"
 }

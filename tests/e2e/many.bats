@@ -53,7 +53,7 @@ teardown_file() {
 		"one shell running $E2E/ws/app"$'\n'"two shell running $E2E/ws/app"
 	[[ $(jq -r '.sandboxes[0].created' <<< "$json") =~ ^20[0-9-]+T[0-9:]+Z$ ]]
 	equal "$(pd inspect one two | jq -r '.[].name')" $'one\ntwo'
-	equal "$(inspect_get one '.processes | keys | sort | join(" ")')" "fs link log net qemu resolver supervisor"
+	equal "$(inspect_get one '.processes | keys | sort | join(" ")')" "fs link log net qemu resolver signer supervisor"
 }
 
 @test "one starts and stops alone" {
@@ -77,7 +77,7 @@ teardown_file() {
 	note_namespaces
 	pd rm -f fresh
 	at_most "$bytes" $((1 << 20)) "bytes on disk"
-	for role in supervisor fs link net resolver log; do
+	for role in supervisor fs link net resolver signer log; do
 		pss=$(awk '/^Pss:/ {print $2}' "/proc/$(role_pid two $role)/smaps_rollup")
 		kb=$((kb + pss))
 	done

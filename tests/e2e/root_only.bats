@@ -21,7 +21,7 @@ teardown_file() {
 
 @test "no variable of the caller's is in a process that the guest may take over" {
 	local pid role
-	for role in qemu fs link net resolver log; do
+	for role in qemu fs link net resolver signer log; do
 		pid=$(role_pid box "$role")
 		[ -n "$pid" ]
 		lacks "$(tr '\0' '\n' < "/proc/$pid/environ")" do-not-tell

@@ -31,6 +31,8 @@ struct rig {
 	uint16_t port, dns_port;
 	int control;   /* our end */
 	int events_fd; /* net's end; 0: none */
+	int signer_fd; /* likewise */
+	const char *trust;
 	pthread_t thread;
 	struct err e;
 	bool own_resolver;
@@ -93,6 +95,8 @@ rig_start(struct rig *g)
 		.resolver_fd = g->role.sockets[0],
 		.control_fd = control[0],
 		.events_fd = g->events_fd,
+		.signer_fd = g->signer_fd,
+		.trust = g->trust,
 		.overrides = g->overrides,
 		.policy = &g->policy};
 	if (!g->own_policy)

@@ -25,6 +25,9 @@ struct net_options {
 	int resolver_fd;     /* SOCK_SEQPACKET to the resolver role */
 	int control_fd;      /* SOCK_SEQPACKET to the supervisor, see below; its end is net's */
 	int events_fd;       /* SOCK_SEQPACKET: records of wire/netevent.h; 0: nobody wants them */
+	int signer_fd;       /* SOCK_SEQPACKET to the signer role; 0: there is none, and no TLS is
+			      * intercepted */
+	const char *trust;   /* PEM: whom to believe who a server is; NULL: nobody */
 	const char *sandbox; /* its name, for the commands that denials name; NULL: NAME */
 	const struct net_override *overrides;
 	size_t noverrides;

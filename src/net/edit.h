@@ -1,0 +1,35 @@
+#pragma once
+/*
+ * The seam for credentials: what is changed in a request before it goes to an origin over TLS, and
+ * in the answer that comes back. Called for intercepted requests alone, after policy has allowed
+ * them.
+ */
+#include <proto/http.h>
+
+#include "reach.h"
+
+/* A request as it goes out. */
+struct edit_request {
+	const char *host; /* canonical name, or an address' text */
+	uint16_t port;
+	const char *method, *target; /* path and query */
+};
+
+/* A credential is for this host and port: its TLS is looked into. */
+bool edit_concerns(const struct net *net, const struct reach_dest *d);
+
+/*
+ * fields[*n] may be changed, dropped and added to (up to HTTP_FIELDS_MAX); new texts go into store,
+ * which outlives the request's head. NULL, or why the request must not go out, for log and page.
+ */
+const char *edit_request_fields(const struct net *net, const struct edit_request *q,
+	struct http_field *fields, size_t *n, struct buf *store);
+
+/* The same for the answer to q. The result's life is the answer's; NULL: it passes as it is. */
+struct edit_answer;
+struct edit_answer *edit_answer_start(const struct net *net, const struct edit_request *q,
+	struct http_field *fields, size_t *n, struct buf *store);
+/* Content as it comes, without its framing; what may go on is appended. last: nothing follows. */
+void edit_answer_body(
+	struct edit_answer *a, const uint8_t *p, size_t n, bool last, struct buf *out);
+void edit_answer_free(struct edit_answer *a);

@@ -1,0 +1,311 @@
+/* A request's head: read, judged, and its origin reached. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/mem.h>
+
+#include "http_head.h"
+#include "http_impl.h"
+
+enum {
+	HEAD_LIMIT_MS = 30000,  /* from a head's first byte to its last */
+	IDLE_LIMIT_MS = 120000, /* between requests */
+};
+
+/* ---- refusing
+ * ------------------------------------------------------------------------------------ */
+
+static void
+begin_record(struct http_conn *h, const struct http_request *q)
+{
+	enum netevent_via via = h->o.via;
+
+	record_begin(&h->record, h->o.net->events, NETEVENT_HTTP, via, h->dest.host, h->dest.port);
+	if (q != NULL)
+		record_request(&h->record, q->method.p, q->method.n, q->path.p, q->path.n);
+}
+
+enum step
+http_refuse_malformed(struct http_conn *h, int status, const char *reason)
+{
+	struct page p = {.status = status, .error = "malformed", .reason = reason};
+
+	if (h->dest.host == NULL)
+		h->dest = (struct reach_dest){.host = "(unknown)"};
+	begin_record(h, NULL);
+	record_end(&h->record, NETEVENT_BLOCKED, "<protocol>", reason, status);
+	return http_end_with_page(h, &p);
+}
+
+static enum step
+refuse_policy(struct http_conn *h, const struct policy_decision *d)
+{
+	struct page_store store;
+	struct ip_addr raw;
+	struct policy_dest dest = reach_dest_of(&h->dest, &raw);
+	struct page p = page_of_decision(&store, &dest, d, h->o.net->sandbox);
+
+	p.host = h->dest.host;
+	h->status = p.status;
+	record_end(&h->record, NETEVENT_BLOCKED, store.rule, store.reason, p.status);
+	return http_end_with_page(h, &p);
+}
+
+static enum step
+refuse(struct http_conn *h, const char *rule, const char *reason)
+{
+	struct page p = {.status = 403,
+		.error = "blocked",
+		.host = h->dest.host,
+		.port = h->dest.port,
+		.rule = rule,
+		.reason = reason,
+		.sandbox = h->o.net->sandbox};
+
+	record_end(&h->record, NETEVENT_BLOCKED, p.rule, reason, p.status);
+	return http_end_with_page(h, &p);
+}
+
+/* ---- judging
+ * ------------------------------------------------------------------------------------- */
+
+/*
+ * In a connection to a name, Host says the same name; in one to an address, another name may be
+ * said, if that is allowed as well: inside of TLS the one that TLS has named. NULL, or why not;
+ * *ret is what Host says.
+ */
+static const char *
+check_name(const struct http_conn *h, const struct http_request *q, char host[HOST_NAME_TEXT_MAX],
+	struct reach_dest *ret)
+{
+	ret->port = h->o.dest.port;
+	if (q->form != HTTP_FORM_ORIGIN && q->form != HTTP_FORM_ASTERISK)
+		return "a request for a proxy in a connection to a server";
+	if (q->host.host.n == 0) {
+		*ret = h->o.dest;
+		return NULL;
+	}
+	if (!reach_name(&q->host, host, ret))
+		return "a Host that is no name";
+	if (q->host.port != 0 && q->host.port != h->o.dest.port)
+		return "a Host with another port than the connection's";
+	if (h->o.tls_name != NULL && h->o.dest.is_raw && strcmp(ret->host, h->o.tls_name) != 0)
+		return "a Host that is not the server name in TLS";
+	if (reach_same_host(ret, &h->o.dest) || (h->o.dest.is_raw && !ret->is_raw))
+		return NULL;
+	return "a Host that is not the connection's";
+}
+
+static enum step start_reach(struct http_conn *h);
+
+/* Allowed: as it goes out. */
+static enum step
+send_on(struct http_conn *h, struct http_request *q)
+{
+	const struct edit_request er = {.host = h->dest.host,
+		.port = h->dest.port,
+		.method = h->method,
+		.target = h->target};
+	CLEAN_BUF struct buf store = BUF_INIT;
+	const char *wrong = NULL;
+
+	if (h->o.tls_name != NULL)
+		wrong = edit_request_fields(h->o.net, &er, q->fields, &q->nfields, &store);
+	if (wrong != NULL)
+		return refuse(h, "<credential>", wrong);
+	http_head_put_request(q, h->dest.host, &h->head);
+	buf_consume(&h->guest.in, q->head_len);
+	return start_reach(h);
+}
+
+/* What was asked is known and well-formed. */
+static enum step
+judge(struct http_conn *h, struct http_request *q)
+{
+	char named[HOST_NAME_TEXT_MAX];
+	struct reach_dest says = {.port = 0};
+	struct policy_decision d;
+	const char *wrong = NULL;
+
+	if (h->o.forward) {
+		if (!reach_name(&q->to, h->host, &h->dest))
+			return http_refuse_malformed(h, 400, "a host that is no name");
+		h->dest.port = q->to.port != 0 ? q->to.port : 80;
+	} else {
+		h->dest = h->o.dest;
+		wrong = check_name(h, q, named, &says);
+	}
+	h->dest.method = h->method;
+	h->dest.target = h->target;
+	begin_record(h, q);
+	if (h->o.verdict.status == 403)
+		wrong = h->o.verdict.reason;
+	if (wrong != NULL)
+		return refuse(h, "<name check>", wrong);
+	d = reach_judge(h->o.net, &h->dest);
+	if (d.outcome == POLICY_ALLOW && says.host != NULL && h->dest.is_raw && !says.is_raw) {
+		says.method = h->method;
+		says.target = h->target;
+		d = reach_judge(h->o.net, &says);
+	}
+	if (d.outcome != POLICY_ALLOW)
+		return refuse_policy(h, &d);
+	if (h->o.verdict.status != 0)
+		return http_end_unreachable(h, h->o.verdict.status, h->o.verdict.reason);
+	return send_on(h, q);
+}
+
+static enum step
+take_request(struct http_conn *h, struct http_request *q)
+{
+	memcpy(h->method, q->method.p, q->method.n);
+	h->method[q->method.n] = '\0';
+	free(h->target);
+	h->target = xstrndup(q->path.p, q->path.n);
+	buf_clear(&h->head);
+	h->keep_alive = q->keep_alive;
+	h->wants_upgrade = q->upgrade;
+	h->minor = q->minor;
+	h->status = 0;
+	h->answered = h->origin_keep = false;
+	h->form = page_form_of(q);
+	h->up_bytes = h->down_bytes = 0;
+	http_framer_init(&h->up, q->body, q->length);
+	alarm_stop(h->limit);
+	h->limit_of_head = false;
+	if (h->o.forward && q->form != HTTP_FORM_ABSOLUTE)
+		return http_refuse_malformed(
+			h, 400, "this is a forward proxy: the target must be http://HOST/PATH");
+	return judge(h, q);
+}
+
+/* ---- the head
+ * ------------------------------------------------------------------------------------ */
+
+static void
+set_limit(struct http_conn *h, bool head)
+{
+	if (head && h->limit_of_head)
+		return; /* not prolonged by more bytes */
+	h->limit_of_head = head;
+	alarm_set(h->limit, head ? HEAD_LIMIT_MS : IDLE_LIMIT_MS);
+}
+
+/* Parsing begins where a head may end, so that a slow sender costs nothing each byte. */
+static bool
+head_may_be_whole(struct http_conn *h)
+{
+	const uint8_t *p = h->guest.in.data;
+	size_t n = h->guest.in.len;
+	size_t from = h->scanned > 3 ? h->scanned - 3 : 0;
+
+	h->scanned = n;
+	for (size_t i = from; i + 1 < n; i++)
+		if (p[i] == '\n' &&
+			(p[i + 1] == '\n' || (p[i + 1] == '\r' && i + 2 < n && p[i + 2] == '\n')))
+			return true;
+	return n >= HTTP_HEAD_MAX || h->guest.ended;
+}
+
+enum step
+http_step_head(struct http_conn *h)
+{
+	struct http_request q;
+
+	if (h->guest.in.len == 0 && h->guest.ended)
+		return http_finish(h, false);
+	if (h->guest.in.len == 0) {
+		set_limit(h, false);
+		return STEP_WAIT;
+	}
+	set_limit(h, true);
+	if (!head_may_be_whole(h))
+		return STEP_WAIT;
+	switch (http_request_parse(h->guest.in.data, h->guest.in.len, &q)) {
+	case HTTP_PARSE_OK:
+		h->scanned = 0;
+		return take_request(h, &q);
+	case HTTP_PARSE_BAD:
+		return http_refuse_malformed(h, 400, q.error);
+	case HTTP_PARSE_TOO_LARGE:
+		return http_refuse_malformed(h, 431, "a head that is too large");
+	case HTTP_PARSE_MORE:
+		break;
+	}
+	return h->guest.ended ? http_refuse_malformed(h, 400, "a head that was cut short")
+			      : STEP_WAIT;
+}
+
+/* ---- reaching the origin
+ * ------------------------------------------------------------------------- */
+
+static void
+open_exchange(struct http_conn *h)
+{
+	char rule[RULE_TEXT_MAX];
+	struct policy_decision d = reach_rejudge(h->o.net, &h->dest, &h->origin_to);
+
+	policy_decision_rule(&d, rule);
+	record_open(&h->record, rule, "");
+	buf_append(&h->origin.out, h->head.data, h->head.len);
+	h->up_bytes = h->head.len;
+	h->state = H_EXCHANGE;
+}
+
+static void
+on_upstream(void *arg, const struct upstream_result *u)
+{
+	struct http_conn *h = arg;
+	const struct reach_result *r = &u->reach;
+
+	h->upstream = NULL;
+	if (r->end == REACH_DENIED) {
+		(void)refuse_policy(h, &r->decision);
+	} else if (r->end == REACH_FAILED) {
+		(void)http_end_unreachable(h, r->error == -ETIMEDOUT ? 504 : 502,
+			u->tls_failed != NULL ? u->tls_failed
+			: r->error == -ENOENT ? "no such host"
+					      : strerror(-r->error));
+	} else if (!http_take_origin(h, r->fd, u->ssl, &r->to)) {
+		(void)http_end_unreachable(h, 503, "out of descriptors");
+	} else {
+		open_exchange(h);
+		http_run(h);
+	}
+}
+
+/* Is the open connection one to the same place, still alive, and still allowed? */
+static bool
+may_reuse(struct http_conn *h, const char *host, uint16_t port)
+{
+	if (h->origin.fd < 0 || h->dest.port != port || strcmp(h->dest.host, host) != 0)
+		return false;
+	if (h->origin.ended || !endpoint_fill(&h->origin) || h->origin.ended ||
+		h->origin.in.len > 0)
+		return false;
+	return reach_rejudge(h->o.net, &h->dest, &h->origin_to).outcome == POLICY_ALLOW;
+}
+
+static enum step
+start_reach(struct http_conn *h)
+{
+	const struct upstream_options u = {.net = h->o.net,
+		.dest = h->dest,
+		.tls_name = h->o.tls_name,
+		.alpn_http1 = true,
+		.fd = -1};
+
+	if (may_reuse(h, h->origin_host, h->origin_port)) {
+		open_exchange(h);
+		return STEP_AGAIN;
+	}
+	endpoint_close(&h->origin, false);
+	memcpy(h->origin_host, h->dest.host, strlen(h->dest.host) + 1);
+	h->origin_port = h->dest.port;
+	h->upstream = upstream_start(&u, on_upstream, h);
+	if (h->upstream == NULL)
+		return http_end_unreachable(h, 503, "too many lookups");
+	h->state = H_REACH;
+	return STEP_WAIT;
+}
