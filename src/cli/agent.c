@@ -11,9 +11,7 @@
 
 #include "cli.h"
 
-#define KIT_FILE     "kit.json" /* of a sandbox, in its folder */
-#define READY_FILE   "kit-files"
-#define FILES_MAX_MS 60000
+#define KIT_FILE "kit.json" /* of a sandbox, in its folder */
 
 int
 agent_find(const char *word, struct kit *ret, struct err *e)
@@ -117,73 +115,4 @@ agent_env(const struct kit *k, struct strv *ret)
 
 		strv_setenv(ret, key, k->env.v[i] + strlen(key) + 1);
 	}
-}
-
-/* Arguments: path, mode, size for each file, whose bytes follow each other on standard input. */
-static const char write_files[] = "umask 022\n"
-				  "while [ $# -gt 0 ]; do\n"
-				  "	case $1 in */*) mkdir -p \"$HOME/${1%/*}\" ;; esac\n"
-				  "	head -c \"$3\" > \"$HOME/$1\"\n"
-				  "	chmod \"$2\" \"$HOME/$1\"\n"
-				  "	shift 3\n"
-				  "done\n";
-
-struct last_line {
-	char text[160];
-};
-
-static void
-keep_line(void *arg, const char *text)
-{
-	struct last_line *l = arg;
-
-	snprintf(l->text, sizeof(l->text), "%s", text);
-}
-
-static int
-write_all(const struct cli *c, const struct sandbox *s, const struct kit *k, struct err *e)
-{
-	CLEAN_BUF struct buf content = BUF_INIT;
-	struct last_line last = {0};
-	struct guest_job j = {
-		.line = keep_line, .arg = &last, .cancel_fd = -1, .limit_ms = FILES_MAX_MS};
-	int r;
-
-	strv_add(&j.argv, "sh");
-	strv_add(&j.argv, "-ec");
-	strv_add(&j.argv, write_files);
-	strv_add(&j.argv, "sh");
-	for (size_t i = 0; i < k->nfiles; i++) {
-		CLEAN_FREE char *text = kit_file_fill(
-			&k->files[i], s->nworkspaces > 0 ? s->workspaces[0].path : "/");
-
-		strv_add(&j.argv, k->files[i].path);
-		strv_addf(&j.argv, "%04o", k->files[i].mode);
-		strv_addf(&j.argv, "%zu", strlen(text));
-		buf_append_str(&content, text);
-	}
-	j.input = content.data;
-	j.ninput = content.len;
-	r = guest_run(c, s->name, &j, e);
-	strv_release(&j.argv);
-	return r > 0 ? err_set(e, EIO, "the files of kit '%s' cannot be written: %s", k->name,
-			       last.text)
-		     : r;
-}
-
-int
-agent_prepare(const struct cli *c, const char *name, const struct kit *k, struct err *e)
-{
-	CLEAN_FREE char *ready = state_sandbox_file(&c->paths, name, READY_FILE);
-	struct sandbox s = {0};
-	int r;
-
-	if (k->nfiles == 0 || access(ready, F_OK) == 0)
-		return 0;
-	r = sandbox_load(&c->paths, name, &s, e);
-	if (r == 0)
-		r = write_all(c, &s, k, e);
-	sandbox_release(&s);
-	/* Interrupted before this, they are written once more. */
-	return r == 0 ? io_write_file_atomic(AT_FDCWD, ready, "", 0, 0600, e) : r;
 }

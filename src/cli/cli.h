@@ -118,7 +118,8 @@ void agent_env(const struct kit *k, struct strv *ret);
 /* Adds what the kit may reach, where no rule of the owner's denies it. */
 int agent_rules(const struct kit *k, struct policy *p, struct err *e);
 int agent_keep(const struct kit *k, const char *sandbox_dir, struct err *e);
-/* Writes the kit's files into the home of a sandbox that runs, the first time. */
+
+/* prepare.c: the kit's files and the user's own settings into the home of a sandbox that runs */
 int agent_prepare(const struct cli *c, const char *name, const struct kit *k, struct err *e);
 
 /* verb_rm.c: ends its machine and removes it. -ENOENT. */

@@ -39,6 +39,8 @@ const struct option_def make_options[] = {
 	{"publish", 'p', "PORT",
 		"publish a port: [[HOST_IP:]HOST_PORT:]SANDBOX_PORT[/tcp|tcp4|tcp6]"},
 	{"allow-hooks", 0, NULL, "let the guest write git hooks, which git on this computer runs"},
+	{"with-settings", 0, NULL,
+		"copy your own settings of the agent in (instructions, skills, commands; no keys)"},
 	{"shadow", 0, "DIR",
 		"keep this folder of the workspace (node_modules, target, .venv) on the sandbox's "
 		"own "
@@ -256,6 +258,7 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
 				  : sandbox_name_default(q->kit->name, s->workspaces[0].path);
 	s->created = time(NULL);
 	s->allow_hooks = args_has(a, "allow-hooks");
+	s->with_settings = args_has(a, "with-settings");
 	r = check_new(c, s, e);
 	if (r == 0)
 		r = pick_cpus(a, &s->cpus, e);
@@ -349,6 +352,11 @@ make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, 
 
 	if (pull != NULL && strcmp(pull, "always") != 0 && strcmp(pull, "missing") != 0)
 		return usage_error(e, "--pull '%s': write always or missing", pull);
+	if (args_has(a, "with-settings") && q->kit->nsettings == 0)
+		return usage_error(e,
+			"--with-settings: the kit '%s' names no settings of yours to take; see "
+			"paddock kit inspect %s",
+			q->kit->name, q->kit->name);
 	r = fill_record(c, a, q, &s, e);
 	if (r == 0)
 		r = make_policy(c, a, q->kit, &policy, e);
@@ -392,6 +400,8 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 		return "pull";
 	if (args_has(a, "allow-hooks") && !s->allow_hooks)
 		return "allow-hooks";
+	if (args_has(a, "with-settings") && !s->with_settings)
+		return "with-settings";
 	args_all(a, "resolve", &resolve);
 	for (size_t i = 0; i < resolve.n; i++)
 		if (!has_string(&s->resolve, resolve.v[i]))

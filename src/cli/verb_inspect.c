@@ -105,6 +105,7 @@ inspect_one(struct cli *c, const char *name, json_t *out, struct err *e)
 		(json_int_t)s.created, "env", strv_json(&s.env), "resolve", strv_json(&s.resolve));
 	json_object_set_new(o, "ports", strv_json(&s.ports));
 	json_object_set_new(o, "allow_hooks", json_boolean(s.allow_hooks));
+	json_object_set_new(o, "with_settings", json_boolean(s.with_settings));
 	json_object_set_new(o, "shadows", strv_json(&s.shadows));
 	add_disk(o, c, name);
 	if (running) {

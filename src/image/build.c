@@ -24,7 +24,7 @@
 #include <base/proc.h>
 
 #include "build.h"
-#include "digest.h"
+#include <base/digest.h>
 #include "kernel.h"
 #include "needs.h"
 #include "plan.h"

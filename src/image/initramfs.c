@@ -13,7 +13,7 @@
 #include <base/mem.h>
 #include <base/str.h>
 
-#include "digest.h"
+#include <base/digest.h>
 #include "initramfs.h"
 
 #define GUEST_MAX  (64u << 20)

@@ -16,7 +16,7 @@
 #include <base/proc.h>
 #include <image/image.h>
 
-#include "digest.h"
+#include <base/digest.h>
 #include "store.h"
 
 #define WAIT_MS (60 * 60 * 1000)

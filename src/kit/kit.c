@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include <base/cleanup.h>
+#include <base/digest.h>
 #include <base/mem.h>
 #include <kit/kit.h>
 
@@ -143,6 +144,36 @@ join_credentials(struct kit *child, const struct kit *parent)
 	child->ncredentials = n;
 }
 
+bool
+kit_has_setting(const struct kit *k, const char *path)
+{
+	for (size_t i = 0; i < k->nsettings; i++)
+		if (strcmp(k->settings[i].path, path) == 0)
+			return true;
+	return false;
+}
+
+static void
+join_settings(struct kit *child, const struct kit *parent)
+{
+	struct kit_setting *all = xcalloc(parent->nsettings + child->nsettings + 1, sizeof(*all));
+	size_t n = 0;
+
+	for (size_t i = 0; i < parent->nsettings; i++) {
+		const struct kit_setting *s = &parent->settings[i];
+
+		if (kit_has_setting(child, s->path))
+			continue;
+		all[n].path = xstrdup(s->path);
+		copy_words(&all[n++].keys, &s->keys);
+	}
+	for (size_t i = 0; i < child->nsettings; i++)
+		all[n++] = child->settings[i];
+	free(child->settings);
+	child->settings = all;
+	child->nsettings = n;
+}
+
 void
 kit_extend(struct kit *child, const struct kit *parent)
 {
@@ -164,6 +195,7 @@ kit_extend(struct kit *child, const struct kit *parent)
 	join_env(&child->env, &parent->env);
 	join(&child->rules, &parent->rules);
 	join_credentials(child, parent);
+	join_settings(child, parent);
 	free(child->extends);
 	child->extends = NULL;
 }
@@ -286,6 +318,23 @@ set_credentials(json_t *o, const struct kit *k)
 	json_decref(a);
 }
 
+static void
+set_settings(json_t *o, const struct kit *k)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < k->nsettings; i++) {
+		json_t *one = json_object();
+
+		set_text(one, "path", k->settings[i].path);
+		set_words(one, "keys", &k->settings[i].keys);
+		json_array_append_new(a, one);
+	}
+	if (k->nsettings > 0)
+		json_object_set(o, "settings", a);
+	json_decref(a);
+}
+
 char *
 kit_print(const struct kit *k)
 {
@@ -306,6 +355,7 @@ kit_print(const struct kit *k)
 	set_env(o, k);
 	set_rules(o, k);
 	set_credentials(o, k);
+	set_settings(o, k);
 	text = json_dumps(o, JSON_INDENT(2));
 	json_decref(o);
 	if (text == NULL)
@@ -338,15 +388,10 @@ kit_has_layer(const struct kit *k)
 	return k->packages.n > 0 || k->npm.n > 0 || k->nsteps > 0;
 }
 
-/* FNV-1a, 64 bits: to notice a change, not to withstand anybody. */
 static uint64_t
-add(uint64_t h, const char *s)
+add(uint64_t d, const char *s)
 {
-	size_t n = strlen(s) + 1;
-
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ (uint8_t)s[i]) * UINT64_C(0x100000001b3);
-	return h;
+	return digest_add(d, s, strlen(s) + 1);
 }
 
 static uint64_t
@@ -364,7 +409,7 @@ add_words(uint64_t h, const char *what, const struct strv *s)
 void
 kit_layer_digest(const struct kit *k, const char *base_id, char out[KIT_DIGEST_SIZE])
 {
-	uint64_t h = add(UINT64_C(0xcbf29ce484222325), LAYER_VERSION);
+	uint64_t h = add(DIGEST_INIT, LAYER_VERSION);
 
 	h = add(h, base_id);
 	h = add(h, k->name);

@@ -156,6 +156,7 @@ static const struct key keys[] = {
 	{"env", read_env, false},
 	{"network", parts_read_network, false},
 	{"credentials", parts_read_credentials, false},
+	{"settings", parts_read_settings, false},
 };
 
 void
@@ -179,6 +180,9 @@ kit_release(struct kit *k)
 	for (size_t i = 0; i < k->ncredentials; i++)
 		parts_credential_release(&k->credentials[i]);
 	free(k->credentials);
+	for (size_t i = 0; i < k->nsettings; i++)
+		parts_setting_release(&k->settings[i]);
+	free(k->settings);
 	memset(k, 0, sizeof(*k));
 }
 

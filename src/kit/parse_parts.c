@@ -1,4 +1,4 @@
-/* The keys whose values are lists of maps: files, install, network, credentials. */
+/* The keys whose values are lists of maps: files, install, network, credentials, settings. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,9 +23,8 @@ is_credential_host(const char *s)
 /* ---- files ---- */
 
 static int
-read_file_path(const struct node *n, void *into, struct err *e)
+read_home_path(const struct node *n, char **ret, struct err *e)
 {
-	struct kit_file *f = into;
 	CLEAN_FREE char *text = NULL;
 	const char *p;
 	int r = parse_line(n, "path", 1024, &text, e);
@@ -45,9 +44,17 @@ read_file_path(const struct node *n, void *into, struct err *e)
 		if (part[len] == '\0')
 			break;
 	}
-	free(f->path);
-	f->path = xstrdup(p);
+	free(*ret);
+	*ret = xstrdup(p);
 	return 0;
+}
+
+static int
+read_file_path(const struct node *n, void *into, struct err *e)
+{
+	struct kit_file *f = into;
+
+	return read_home_path(n, &f->path, e);
 }
 
 static int
@@ -311,6 +318,92 @@ parts_read_credentials(const struct node *n, void *into, struct err *e)
 		k->credentials =
 			xreallocarray(k->credentials, k->ncredentials + 1, sizeof(*k->credentials));
 		k->credentials[k->ncredentials++] = c;
+	}
+	return 0;
+}
+
+/* ---- settings ---- */
+
+/*
+ * A kit may be somebody else's, and its user says no more than "my settings": so it names what lies
+ * in the folder of a program, and never that of one which keeps secrets.
+ */
+static bool
+is_settings_path(const char *path)
+{
+	static const char *const closed[] = {".ssh/", ".gnupg/", ".aws/", ".azure/", ".kube/",
+		".docker/", ".password-store/", ".pki/", ".mozilla/", ".thunderbird/", ".local/",
+		".cache/", ".config/gh/", ".config/gcloud/", ".config/git/", ".config/paddock/",
+		".config/rclone/", ".config/chromium/", ".config/google-chrome/"};
+	const char *below = str_has_prefix(path, ".config/") ? path + strlen(".config/") : path;
+
+	for (size_t i = 0; i < ARRAY_LEN(closed); i++)
+		if (str_has_prefix(path, closed[i]))
+			return false;
+	return path[0] == '.' && strchr(below, '/') != NULL;
+}
+
+static int
+read_setting_path(const struct node *n, void *into, struct err *e)
+{
+	struct kit_setting *s = into;
+	int r = read_home_path(n, &s->path, e);
+
+	if (r == 0 && !is_settings_path(s->path))
+		return node_error(n, e,
+			"'%.60s' is nothing that a kit can take: it must be in ~/.NAME/ or "
+			"~/.config/NAME/ of a program that keeps no secrets there",
+			s->path);
+	return r;
+}
+
+static bool
+is_json_key(const char *s)
+{
+	return s[0] != '\0';
+}
+
+static int
+read_setting_keys(const struct node *n, void *into, struct err *e)
+{
+	struct kit_setting *s = into;
+
+	if (n->type == NODE_LIST && n->nkids == 0)
+		return node_error(n, e, "keys must name at least one key");
+	return parse_list(n, "keys", is_json_key, "key", &s->keys, e);
+}
+
+void
+parts_setting_release(struct kit_setting *s)
+{
+	free(s->path);
+	strv_release(&s->keys);
+}
+
+int
+parts_read_settings(const struct node *n, void *into, struct err *e)
+{
+	static const struct key keys[] = {
+		{"path", read_setting_path, true}, {"keys", read_setting_keys, false}};
+	struct kit *k = into;
+
+	if (n->type != NODE_LIST || n->nkids > KIT_LIST_MAX)
+		return node_error(n, e, "settings must be a list of at most %d", KIT_LIST_MAX);
+	for (size_t i = 0; i < n->nkids; i++) {
+		const struct node *kid = &n->kids[i];
+		struct kit_setting s = {0};
+		int r = kid->type == NODE_TEXT
+				? read_setting_path(kid, &s, e)
+				: parse_map(kid, keys, ARRAY_LEN(keys), &s, "a setting", e);
+
+		if (r == 0 && kit_has_setting(k, s.path))
+			r = node_error(kid, e, "the setting '%.60s' is there twice", s.path);
+		if (r < 0) {
+			parts_setting_release(&s);
+			return r;
+		}
+		k->settings = xreallocarray(k->settings, k->nsettings + 1, sizeof(*k->settings));
+		k->settings[k->nsettings++] = s;
 	}
 	return 0;
 }

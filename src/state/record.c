@@ -37,6 +37,7 @@ record_encode(const struct sandbox *s, struct buf *out)
 		from_strv(&s->resolve), "ports", from_strv(&s->ports), "created",
 		(json_int_t)s->created);
 	json_object_set_new(o, "allow_hooks", json_boolean(s->allow_hooks));
+	json_object_set_new(o, "with_settings", json_boolean(s->with_settings));
 	json_object_set_new(o, "shadows", from_strv(&s->shadows));
 	text = json_dumps(o, JSON_INDENT(2));
 	json_decref(o);
@@ -118,6 +119,7 @@ from_json(json_t *o, struct sandbox *s, struct err *e)
 	s->disk_bytes = (uint64_t)disk;
 	s->created = created;
 	s->allow_hooks = json_is_true(json_object_get(o, "allow_hooks"));
+	s->with_settings = json_is_true(json_object_get(o, "with_settings"));
 	if (to_shadows(json_object_get(o, "shadows"), s) < 0 || to_workspaces(ws, s) < 0 ||
 		to_strv(env, &s->env) < 0 || to_strv(resolve, &s->resolve) < 0 ||
 		to_strv(ports, &s->ports) < 0)

@@ -172,3 +172,67 @@ claude: ok"
 		'[["broken",false],["mine",false],["claude",true]]'
 	has "$(pd kit ls)" "broken: kit 'broken' has nothing to run"
 }
+
+@test "one's own settings go in when asked for: never keys, never through links, never back" {
+	local own=$HOME/.paddock-e2e err
+	printf 'name: tiny\nextends: shell\nfiles: [{path: ~/.paddock-e2e/s.json, content: "{\\"mode\\": \\"kit\\"}"}]\nsettings:\n  - ~/.paddock-e2e/NOTES.md\n  - ~/.paddock-e2e/skills\n  - {path: ~/.paddock-e2e/s.json, keys: [model, mode]}\n' > settings.yaml
+	mkdir -p "$own/skills/a"
+	echo 'say please' > "$own/NOTES.md"
+	printf '#!/bin/sh\necho from a skill\n' > "$own/skills/a/run"
+	chmod +x "$own/skills/a/run"
+	echo '{"claudeAiOauth": {"accessToken": "x"}}' > "$own/skills/.credentials.json"
+	echo 'use sk-ant-api03-Kq0Zb1Xc2Vd3Nf4Mg5 for it' > "$own/skills/a/SKILL.md"
+	ln -s /etc/hostname "$own/skills/a/host"
+	echo '{"model": "large", "mode": "own", "env": {"SECRET": "word"}}' > "$own/s.json"
+	cp -r "$own" "$E2E/own-before"
+	run --separate-stderr pd run -m 1g --with-settings --name with ./settings.yaml "$E2E/ws/app" -- \
+		-c 'cd ~/.paddock-e2e && cat NOTES.md && skills/a/run && jq -c . s.json' </dev/null
+	equal "$status" 0
+	equal "$output" 'say please
+from a skill
+{"model":"large","mode":"kit"}'
+	has "$stderr" "note: your settings are copied in: 3 files"
+	has "$stderr" "note: not copied in: ~/.paddock-e2e/skills/.credentials.json: its name is that of a secret"
+	has "$stderr" "note: not copied in: ~/.paddock-e2e/skills/a/SKILL.md: it holds what looks like a key"
+	has "$stderr" "note: not copied in: ~/.paddock-e2e/skills/a/host: it is a symbolic link"
+	run in_box with 'grep -rE "sk-ant|accessToken|word" ~; find ~ -name ".cred*" -o -name host'
+	equal "$output" ""
+	# What changes inside stays inside, until the host's has changed.
+	in_box with 'echo changed > ~/.paddock-e2e/NOTES.md'
+	equal "$(pd run -q --name with -- -c 'cat ~/.paddock-e2e/NOTES.md' </dev/null)" changed
+	diff -r "$E2E/own-before" "$own"
+	echo 'say thanks' > "$own/NOTES.md"
+	equal "$(pd run -q --name with -- -c 'cat ~/.paddock-e2e/NOTES.md' </dev/null)" "say thanks"
+	# Nothing goes where nobody asked, and what takes nothing says so.
+	pd create -q -m 1g --name without ./settings.yaml "$E2E/ws/app" >/dev/null
+	equal "$(in_box without 'ls ~/.paddock-e2e')" s.json
+	run --separate-stderr pd run --with-settings --name without </dev/null
+	fails_with 2 "made with another --with-settings"
+	run --separate-stderr pd create --with-settings shell "$E2E/ws/app"
+	fails_with 2 "the kit 'shell' names no settings"
+	rm -rf "$own"
+	pd rm -f with without >/dev/null
+}
+
+@test "a kit that changes gets another layer; each sandbox stays on its own; two agents share a project" {
+	local first second
+	printf 'name: tiny\ninstall: ["echo one > ~/version"]\ncommand: [cat, version]\nargs: []\n' > versions.yaml
+	printf 'name: child\nextends: ./versions.yaml\n' > other.yaml
+	pd create -q -m 1g --name one ./versions.yaml "$E2E/ws/app" >/dev/null
+	sed -i 's/echo one/echo two/' versions.yaml
+	pd create -q -m 1g --name two ./versions.yaml "$E2E/ws/app" >/dev/null
+	first=$(inspect_get one .image) second=$(inspect_get two .image)
+	[ "$first" != "$second" ]
+	equal "$(in_box one 'cat ~/version') $(in_box two 'cat ~/version')" "one two"
+	# They see the same project, and nothing of each other.
+	in_box one 'echo of one > shared; echo of one > ~/own'
+	equal "$(in_box two 'cat shared; ls ~')" $'of one\nversion'
+	# --pull always: the same kit, built anew beside the layer that is in use.
+	run --separate-stderr pd create -m 1g --pull always --name three ./versions.yaml "$E2E/ws/app"
+	equal "$status" 0
+	has "$stderr" "kit tiny: install step 1 of 1"
+	[ "$(inspect_get three .image)" != "$second" ]
+	equal "$(inspect_get two .image) $(in_box two 'cat ~/version')" "$second two"
+	rm "$E2E/ws/app/shared"
+	pd rm -f one two three >/dev/null
+}

@@ -106,6 +106,16 @@ static const struct {
 	{"name: k\ncredentials:\n  - name: a\n    hosts: [x.test]\n    header: x\n    format: "
 	 "'%s%s'\n",
 		"6:13: format must hold %s once"},
+	{"name: k\nsettings: ~/.x/y\n", "2:11: settings must be a list"},
+	{"name: k\nsettings: [~/.ssh/id_rsa]\n", "2:12: '.ssh/id_rsa' is nothing"},
+	{"name: k\nsettings: [~/.bashrc]\n", "2:12: '.bashrc' is nothing"},
+	{"name: k\nsettings: [~/Documents/x]\n", "2:12: 'Documents/x' is nothing"},
+	{"name: k\nsettings: [~/.config/x]\n", "2:12: '.config/x' is nothing"},
+	{"name: k\nsettings: [~/.config/gh/hosts.yml]\n", "2:12: '.config/gh/hosts.yml' is"},
+	{"name: k\nsettings: [~/.x/../.ssh/y]\n", "2:12: '~/.x/../.ssh/y' is no path"},
+	{"name: k\nsettings: [~/.x/y, .x/y]\n", "2:20: the setting '.x/y' is there twice"},
+	{"name: k\nsettings:\n  - keys: [a]\n", "3:5: a setting has no 'path'"},
+	{"name: k\nsettings:\n  - {path: ~/.x/y, keys: []}\n", "3:26: keys must name"},
 	{"name: k\ncommand: [[[[[[[[[[x]]]]]]]]]]\n", "2:18: more, or deeper"},
 	{"name: \"\xff\"\n", "not UTF-8"},
 };
@@ -150,7 +160,10 @@ static const char whole[] = "name: my-kit\n"
 			    "    hosts: [api.x.test, '*.y.test']\n"
 			    "    header: Authorization\n"
 			    "    format: Bearer %s\n"
-			    "    placeholder: sk-x\n";
+			    "    placeholder: sk-x\n"
+			    "settings:\n"
+			    "  - ~/.x/NOTES.md\n"
+			    "  - {path: ~/.config/x/s.json, keys: [model]}\n";
 
 static void
 all_keys_are_read(void **state)
@@ -186,6 +199,10 @@ all_keys_are_read(void **state)
 	assert_int_equal(k.ncredentials, 1);
 	assert_string_equal(k.credentials[0].hosts.v[1], "*.y.test");
 	assert_string_equal(k.credentials[0].placeholder, "sk-x");
+	assert_int_equal(k.nsettings, 2);
+	assert_string_equal(k.settings[0].path, ".x/NOTES.md");
+	assert_int_equal(k.settings[0].keys.n, 0);
+	assert_string_equal(k.settings[1].keys.v[0], "model");
 }
 
 static void
@@ -304,11 +321,13 @@ extends(void **state)
 		"name: parent\ndescription: p\npackages: [aa, bb]\ncommand: [run]\nargs: [-a]\n"
 		"env: {A: 1, B: 2}\nfiles: [{path: x, content: old}, {path: y, content: y}]\n"
 		"install: [one]\nnetwork: {allow: [a.test]}\n"
-		"credentials: [{name: c, hosts: [a.test], header: x}]\n");
+		"credentials: [{name: c, hosts: [a.test], header: x}]\n"
+		"settings: [~/.x/a, {path: ~/.x/b, keys: [k]}]\n");
 	CLEAN_FREE char *child = write_kit(*state, "child.yaml",
 		"name: child\nextends: parent\npackages: [bb, cc]\nargs: [-b]\nenv: {B: 3}\n"
 		"files: [{path: x, content: new}]\ninstall: [two]\nnetwork: {allow: [b.test]}\n"
-		"credentials: [{name: c, hosts: [c.test], header: y}]\n");
+		"credentials: [{name: c, hosts: [c.test], header: y}]\n"
+		"settings: [~/.x/b]\n");
 	CLEAN_FREE char *other = write_kit(
 		*state, "other.yaml", "name: other\nextends: ./child.yaml\ncommand: [own]\n");
 	CLEAN_KIT struct kit k = {0}, o = {0};
@@ -335,6 +354,8 @@ extends(void **state)
 	assert_int_equal(k.rules.n, 2);
 	assert_int_equal(k.ncredentials, 1);
 	assert_string_equal(k.credentials[0].hosts.v[0], "c.test");
+	assert_int_equal(k.nsettings, 2);
+	assert_int_equal(k.settings[1].keys.n, 0);
 	assert_non_null(parent);
 	/* A path, relative to the kit; another command does not get the arguments of the first. */
 	assert_int_equal(kit_load(NULL, other, &o, NULL, &e), -EINVAL); /* parent is one's own */

@@ -68,6 +68,7 @@ sample(struct sandbox *s)
 	strv_add(&s->env, "A=b c");
 	strv_add(&s->resolve, "a.test:1:127.0.0.1");
 	s->allow_hooks = true;
+	s->with_settings = true;
 	strv_add(&s->shadows, "/home/u/web/node_modules");
 }
 
@@ -91,6 +92,7 @@ test_round_trip(void **state)
 	assert_string_equal(b.env.v[0], "A=b c");
 	assert_string_equal(b.resolve.v[0], "a.test:1:127.0.0.1");
 	assert_true(b.allow_hooks);
+	assert_true(b.with_settings);
 	assert_int_equal(b.shadows.n, 1);
 	assert_string_equal(b.shadows.v[0], "/home/u/web/node_modules");
 	assert_int_equal(sandbox_create(&f->p, &a, NULL, NULL, &e), -EEXIST);

@@ -39,6 +39,12 @@ struct kit_credential {
 	char *placeholder; /* what the sandbox holds in its place; NULL: any */
 };
 
+/* What of the user's own settings goes into the home, when that is asked for (kit/home.h). */
+struct kit_setting {
+	char *path;       /* of a file or folder, below ".NAME/" or ".config/NAME/" of the home */
+	struct strv keys; /* of a file that is a JSON object: these alone; empty: the whole */
+};
+
 /* The first workspace, in a file's content: as it is, and for the inside of a JSON string. */
 #define KIT_VAR_WORKSPACE      "${WORKSPACE}"
 #define KIT_VAR_WORKSPACE_JSON "${WORKSPACE_JSON}"
@@ -59,6 +65,8 @@ struct kit {
 	struct strv rules; /* lines of the policy language: "allow api.example.com:443" */
 	struct kit_credential *credentials;
 	size_t ncredentials;
+	struct kit_setting *settings;
+	size_t nsettings;
 };
 
 #define CLEAN_KIT __attribute__((cleanup(kit_release)))
@@ -69,7 +77,7 @@ int kit_parse(const char *text, size_t n, struct kit *ret, struct err *e);
 
 /*
  * What the child does not say itself is the parent's; lists come after the parent's, where the
- * child's entry replaces one of the same key (env, file path, credential name).
+ * child's entry replaces one of the same key (env, file or setting's path, credential name).
  */
 void kit_extend(struct kit *child, const struct kit *parent);
 
@@ -79,6 +87,8 @@ int kit_check_whole(const struct kit *k, struct err *e);
 
 /* As JSON, which kit_parse reads back to an equal kit. Caller frees. */
 char *kit_print(const struct kit *k);
+
+bool kit_has_setting(const struct kit *k, const char *path);
 
 /* Of what its template's disk holds besides the base image: packages, npm, install steps. */
 bool kit_has_layer(const struct kit *k);

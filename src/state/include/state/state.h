@@ -51,6 +51,7 @@ struct sandbox {
 	struct strv resolve; /* HOST:PORT:ADDRESS[:PORT] */
 	struct strv ports;   /* published ones, as port_format writes them (state/port.h) */
 	bool allow_hooks;    /* the guest may write git's hooks */
+	bool with_settings;  /* the user's own settings of the agent go in */
 	struct strv shadows; /* folders in workspaces that are the sandbox's own; absolute */
 	int64_t created;     /* seconds since the epoch */
 };
