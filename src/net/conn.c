@@ -76,7 +76,10 @@ conn_abort(struct conn *c)
 		intercept_cancel(c->intercept);
 		break;
 	case CONN_HTTP:
-		http_conn_cancel(c->http);
+		if (c->h2 != NULL)
+			h2_conn_cancel(c->h2);
+		else
+			http_conn_cancel(c->http);
 		break;
 	}
 	if (c->state == CONN_RELAY)
@@ -123,7 +126,7 @@ on_http_done(void *arg)
 }
 
 static void
-start_http(struct conn *c, const struct http_options *o)
+start_http(struct conn *c, const struct http_options *o, bool h2)
 {
 	if (c->announced)
 		record_close(&c->record, 0, 0, 0);
@@ -133,8 +136,11 @@ start_http(struct conn *c, const struct http_options *o)
 	c->watch = NULL;
 	c->limit = NULL;
 	c->state = CONN_HTTP;
-	c->http = http_conn_start(o, on_http_done, c);
-	if (c->http == NULL)
+	if (h2)
+		c->h2 = h2_conn_start(o, on_http_done, c);
+	else
+		c->http = http_conn_start(o, on_http_done, c);
+	if (c->http == NULL && c->h2 == NULL)
 		conn_release(c);
 }
 
@@ -149,7 +155,7 @@ conn_start_http(struct conn *c, int origin_fd)
 		.forward = c->look == LOOK_PROXY && c->state == CONN_LOOK,
 		.dest = c->dest};
 
-	start_http(c, &o);
+	start_http(c, &o, false);
 }
 
 void
@@ -166,7 +172,7 @@ conn_start_https(struct conn *c, const struct intercept_result *r)
 		.tls_name = c->tls_name,
 		.verdict = c->verdict};
 
-	start_http(c, &o);
+	start_http(c, &o, r->alpn == TLS_ALPN_H2);
 }
 
 /* ---- relaying
@@ -444,7 +450,7 @@ conn_recheck(struct conn *c)
 	if (c->state == CONN_LOOK || c->state == CONN_NEW)
 		return;
 	if (c->state == CONN_HTTP) {
-		if (!http_conn_recheck(c->http))
+		if (c->h2 != NULL ? !h2_conn_recheck(c->h2) : !http_conn_recheck(c->http))
 			conn_abort(c);
 		return;
 	}

@@ -2,6 +2,7 @@
 /* One connection of the guest, and what conn.c, conn_tls.c, look.c and proxy.c share. */
 #include "events.h"
 #include "gate.h"
+#include "h2.h"
 #include "http_conn.h"
 #include "intercept.h"
 #include "page.h"
@@ -43,7 +44,8 @@ struct conn {
 	char tls_name[HOST_NAME_TEXT_MAX]; /* INTERCEPT and on */
 	bool no_origin;                    /* INTERCEPT: for a page alone */
 	struct http_verdict verdict;       /* INTERCEPT and on */
-	struct http_conn *http;
+	struct http_conn *http;            /* HTTP: one of these two */
+	struct h2_conn *h2;
 };
 
 /* ---- conn.c */

@@ -5,6 +5,7 @@
 
 #include <base/mem.h>
 
+#include "http_check.h"
 #include "http_head.h"
 #include "http_impl.h"
 
@@ -70,33 +71,6 @@ refuse(struct http_conn *h, const char *rule, const char *reason)
 /* ---- judging
  * ------------------------------------------------------------------------------------- */
 
-/*
- * In a connection to a name, Host says the same name; in one to an address, another name may be
- * said, if that is allowed as well: inside of TLS the one that TLS has named. NULL, or why not;
- * *ret is what Host says.
- */
-static const char *
-check_name(const struct http_conn *h, const struct http_request *q, char host[HOST_NAME_TEXT_MAX],
-	struct reach_dest *ret)
-{
-	ret->port = h->o.dest.port;
-	if (q->form != HTTP_FORM_ORIGIN && q->form != HTTP_FORM_ASTERISK)
-		return "a request for a proxy in a connection to a server";
-	if (q->host.host.n == 0) {
-		*ret = h->o.dest;
-		return NULL;
-	}
-	if (!reach_name(&q->host, host, ret))
-		return "a Host that is no name";
-	if (q->host.port != 0 && q->host.port != h->o.dest.port)
-		return "a Host with another port than the connection's";
-	if (h->o.tls_name != NULL && h->o.dest.is_raw && strcmp(ret->host, h->o.tls_name) != 0)
-		return "a Host that is not the server name in TLS";
-	if (reach_same_host(ret, &h->o.dest) || (h->o.dest.is_raw && !ret->is_raw))
-		return NULL;
-	return "a Host that is not the connection's";
-}
-
 static enum step start_reach(struct http_conn *h);
 
 /* Allowed: as it goes out. */
@@ -134,7 +108,7 @@ judge(struct http_conn *h, struct http_request *q)
 		h->dest.port = q->to.port != 0 ? q->to.port : 80;
 	} else {
 		h->dest = h->o.dest;
-		wrong = check_name(h, q, named, &says);
+		wrong = http_check_name(&h->o, q->form, &q->host, named, &says);
 	}
 	h->dest.method = h->method;
 	h->dest.target = h->target;
@@ -143,12 +117,9 @@ judge(struct http_conn *h, struct http_request *q)
 		wrong = h->o.verdict.reason;
 	if (wrong != NULL)
 		return refuse(h, "<name check>", wrong);
-	d = reach_judge(h->o.net, &h->dest);
-	if (d.outcome == POLICY_ALLOW && says.host != NULL && h->dest.is_raw && !says.is_raw) {
-		says.method = h->method;
-		says.target = h->target;
-		d = reach_judge(h->o.net, &says);
-	}
+	says.method = h->method;
+	says.target = h->target;
+	d = http_decide(&h->o, &h->dest, &says);
 	if (d.outcome != POLICY_ALLOW)
 		return refuse_policy(h, &d);
 	if (h->o.verdict.status != 0)

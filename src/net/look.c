@@ -113,10 +113,18 @@ on_limit(void *arg)
 	look(c);
 }
 
+/* There the client speaks first; a slow one may have a store of certificates to read before. */
+static bool
+is_web(const struct conn *c)
+{
+	return c->dest.port == 443 || c->dest.port == 80;
+}
+
 void
 conn_look(struct conn *c, enum look what)
 {
-	uint64_t ms = what == LOOK_REFUSED    ? c->net->hooks.look_limit_ms
+	uint64_t limit = c->net->hooks.look_limit_ms * (is_web(c) ? 10 : 1);
+	uint64_t ms = what == LOOK_REFUSED    ? limit
 		      : what == LOOK_REQUESTS ? LOOK_REQUEST_MS
 					      : LOOK_PROXY_MS;
 

@@ -117,20 +117,26 @@ page_form_of(const struct http_request *q)
 	return form;
 }
 
+const char *
+page_put_body(const struct page *p, struct page_form form, struct buf *out)
+{
+	if (form.json)
+		put_json_body(p, out);
+	else
+		put_text_body(p, out);
+	return form.json ? "application/json" : "text/plain; charset=utf-8";
+}
+
 void
 page_put(const struct page *p, struct page_form form, struct buf *out)
 {
 	CLEAN_BUF struct buf body = BUF_INIT;
+	const char *type = page_put_body(p, form, &body);
 
-	if (form.json)
-		put_json_body(p, &body);
-	else
-		put_text_body(p, &body);
 	buf_printf(out,
 		"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
 		"Cache-Control: no-store\r\nX-Paddock: %s\r\nConnection: close\r\n\r\n",
-		p->status, status_text(p->status),
-		form.json ? "application/json" : "text/plain; charset=utf-8", body.len, p->error);
+		p->status, status_text(p->status), type, body.len, p->error);
 	if (!form.no_body)
 		buf_append(out, body.data, body.len);
 }

@@ -31,6 +31,8 @@ struct page_form {
 	bool json, no_body;
 };
 struct page_form page_form_of(const struct http_request *q);
+/* What it says alone; its type. */
+const char *page_put_body(const struct page *p, struct page_form form, struct buf *out);
 /* A whole response that ends the connection. */
 void page_put(const struct page *p, struct page_form form, struct buf *out);
 

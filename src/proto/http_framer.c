@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include <base/cleanup.h>
 #include <proto/http.h>
@@ -66,18 +67,17 @@ in_size(struct http_framer *f, uint8_t c)
 	return 0;
 }
 
-/* What comes too late, behind the body, or would be credentials that nobody has looked at. */
-static bool
-is_forbidden(const struct http_framer *f)
+bool
+http_trailer_is_forbidden(struct http_str name)
 {
 	static const char *const names[] = {"host", "content-length", "transfer-encoding",
 		"connection", "upgrade", "authorization", "cookie", "set-cookie", "te", "trailer",
 		"content-encoding", "content-type", "content-range", "expect", "x-api-key"};
 
-	if (f->name_len >= 6 && memcmp(f->name, "proxy-", 6) == 0)
+	if (name.n >= 6 && strncasecmp(name.p, "proxy-", 6) == 0)
 		return true;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (strlen(names[i]) == f->name_len && memcmp(f->name, names[i], f->name_len) == 0)
+		if (http_str_is(name, names[i]))
 			return true;
 	return false;
 }
@@ -98,7 +98,8 @@ in_trailer(struct http_framer *f, uint8_t c)
 	}
 	if (c == ':' && f->line > 0) {
 		f->state = VALUE;
-		return is_forbidden(f) ? -EBADMSG : 0;
+		return http_trailer_is_forbidden((struct http_str){f->name, f->name_len}) ? -EBADMSG
+											  : 0;
 	}
 	if (!is_name_byte(c))
 		return -EBADMSG;

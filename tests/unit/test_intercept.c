@@ -1,6 +1,8 @@
 /*
  * TLS that is looked into, between scripted guests and origins: attack rows B, and C inside of TLS.
  */
+#include <nghttp2/nghttp2.h>
+
 #include "net_tls.h"
 
 #include <wire/netevent.h>
@@ -738,6 +740,498 @@ test_stricter_policy(void **state)
 	scene_stop(&s);
 }
 
+/* ---- HTTP/2
+ * -------------------------------------------------------------------------------------- */
+
+#define H2_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+/* A scripted end of HTTP/2: frames are written by hand, heads through nghttp2's own HPACK. */
+struct h2_end {
+	SSL *ssl;
+	nghttp2_hd_deflater *deflater;
+	nghttp2_hd_inflater *inflater;
+	uint8_t frame[70000];
+	size_t len; /* of the last frame's payload */
+	uint8_t type, flags;
+	uint32_t id;
+};
+
+enum { F_DATA, F_HEADERS, F_RST = 3, F_SETTINGS, F_PING = 6, F_GOAWAY, F_WINDOW, F_CONTINUATION };
+enum { END_STREAM = 1, END_HEADERS = 4 };
+
+static void
+h2_write(struct h2_end *e, uint8_t type, uint8_t flags, uint32_t id, const void *p, size_t n)
+{
+	uint8_t bytes[9 + 20000] = {(uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, type, flags,
+		(uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
+
+	assert_true(n <= 20000);
+	if (n > 0)
+		memcpy(bytes + 9, p, n);
+	assert_int_equal(SSL_write(e->ssl, bytes, (int)n + 9), (int)n + 9);
+}
+
+static bool
+h2_read_bytes(struct h2_end *e, uint8_t *p, size_t n)
+{
+	while (n > 0) {
+		int r = SSL_read(e->ssl, p, (int)n);
+
+		if (r <= 0)
+			return false;
+		p += r;
+		n -= (size_t)r;
+	}
+	return true;
+}
+
+/* The next frame; false: the end. */
+static bool
+h2_read(struct h2_end *e)
+{
+	uint8_t h[9];
+
+	if (!h2_read_bytes(e, h, 9))
+		return false;
+	e->len = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
+	e->type = h[3];
+	e->flags = h[4];
+	e->id = (uint32_t)h[5] << 24 | (uint32_t)h[6] << 16 | (uint32_t)h[7] << 8 | h[8];
+	assert_true(e->len < sizeof(e->frame));
+	return h2_read_bytes(e, e->frame, e->len);
+}
+
+/* The next of this type. SETTINGS are acknowledged on the way, the rest is passed over. */
+static void
+h2_wait(struct h2_end *e, uint8_t type)
+{
+	do {
+		if (!h2_read(e))
+			fail_msg("ended before a frame of type %u", type);
+		if (e->type == F_SETTINGS && (e->flags & 1) == 0)
+			h2_write(e, F_SETTINGS, 1, 0, NULL, 0);
+		if (e->type == F_GOAWAY && type != F_GOAWAY)
+			fail_msg("GOAWAY: %u", e->frame[7]);
+	} while (e->type != type);
+}
+
+static void
+h2_open(struct h2_end *e, SSL *ssl, bool client)
+{
+	char preface[24];
+
+	memset(e, 0, sizeof(*e));
+	e->ssl = ssl;
+	nghttp2_hd_deflate_new(&e->deflater, 4096);
+	nghttp2_hd_inflate_new(&e->inflater);
+	if (client) {
+		tls_send(ssl, H2_PREFACE);
+	} else {
+		assert_true(h2_read_bytes(e, (uint8_t *)preface, 24));
+		assert_memory_equal(preface, H2_PREFACE, 24);
+	}
+	h2_write(e, F_SETTINGS, 0, 0, NULL, 0);
+}
+
+static void
+h2_close(struct h2_end *e)
+{
+	nghttp2_hd_deflate_del(e->deflater);
+	nghttp2_hd_inflate_del(e->inflater);
+	tls_close(e->ssl);
+}
+
+/* "name value" pairs, one a line. */
+static void
+h2_head(struct h2_end *e, uint32_t id, uint8_t flags, const char *lines)
+{
+	char *copy = strdup(lines), *save = NULL;
+	uint8_t block[16000];
+	nghttp2_nv out[64];
+	ssize_t len;
+	size_t n = 0;
+
+	for (char *l = strtok_r(copy, "\n", &save); l != NULL; l = strtok_r(NULL, "\n", &save)) {
+		char *value = strchr(l, ' ');
+
+		*value++ = '\0';
+		out[n++] =
+			(nghttp2_nv){(uint8_t *)l, (uint8_t *)value, strlen(l), strlen(value), 0};
+	}
+	len = nghttp2_hd_deflate_hd(e->deflater, block, sizeof(block), out, n);
+	assert_true(len > 0);
+	h2_write(e, F_HEADERS, (uint8_t)(flags | END_HEADERS), id, block, (size_t)len);
+	free(copy);
+}
+
+/* The next HEADERS frame as "name value\n" lines. */
+static const char *
+h2_expect_head(struct h2_end *e)
+{
+	static char text[8192];
+	const uint8_t *p;
+	size_t left, at = 0;
+	int flags = 0;
+	nghttp2_nv f;
+
+	h2_wait(e, F_HEADERS);
+	p = e->frame + ((e->flags & 0x20) != 0 ? 5 : 0);
+	left = e->len - (size_t)(p - e->frame);
+	while ((flags & NGHTTP2_HD_INFLATE_FINAL) == 0) {
+		ssize_t r = nghttp2_hd_inflate_hd2(e->inflater, &f, &flags, p, left, 1);
+
+		assert_true(r >= 0);
+		p += r;
+		left -= (size_t)r;
+		if (flags & NGHTTP2_HD_INFLATE_EMIT)
+			at += (size_t)snprintf(text + at, sizeof(text) - at, "%.*s %.*s\n",
+				(int)f.namelen, f.name, (int)f.valuelen, f.value);
+	}
+	nghttp2_hd_inflate_end_headers(e->inflater);
+	return text;
+}
+
+static void
+h2_expect_in_head(struct h2_end *e, uint32_t id, const char *part)
+{
+	const char *head = h2_expect_head(e);
+
+	assert_int_equal(e->id, id);
+	if (strstr(head, part) == NULL)
+		fail_msg("no '%s' in %s", part, head);
+}
+
+static void
+h2_expect_data(struct h2_end *e, const char *text)
+{
+	h2_wait(e, F_DATA);
+	assert_int_equal(e->len, strlen(text));
+	assert_memory_equal(e->frame, text, e->len);
+}
+
+#define H2_GET(path)                                                                               \
+	":method GET\n:scheme https\n:authority public.example\n:path " path "\naccept */*\n"
+
+static void
+h2_meet(struct scene *s, struct h2_end *guest, struct h2_end *served)
+{
+	struct tls_guest as = trusting(s, "public.example");
+	const unsigned char *p;
+	SSL *g, *o;
+	unsigned n;
+
+	as.alpn = "\x02h2\x08http/1.1";
+	meet(s, &as, "\x02h2", &g, &o);
+	SSL_get0_alpn_selected(g, &p, &n);
+	assert_int_equal(n, 2);
+	h2_open(guest, g, true);
+	h2_open(served, o, false);
+}
+
+static void
+test_h2(void **state)
+{
+	struct h2_end guest, served;
+	struct netevent ev;
+	struct scene s;
+
+	(void)state;
+	scene_start(&s, POLICY);
+	h2_meet(&s, &guest, &served);
+	h2_head(&guest, 1, END_STREAM, H2_GET("/ok/1?q=secret"));
+	h2_expect_in_head(&served, 1, ":path /ok/1?q=secret\naccept */*\n");
+	assert_true(served.flags & END_STREAM);
+	ev = next_event(&s);
+	assert_int_equal(ev.op, NETEVENT_OPEN);
+	assert_string_equal(ev.path, "/ok/1");
+	h2_head(&served, 1, 0, ":status 200\ncontent-type text/plain\n");
+	h2_expect_in_head(&guest, 1, ":status 200\ncontent-type text/plain\n");
+	/* Content comes as it is sent; then trailers, as gRPC has them. */
+	h2_write(&served, F_DATA, 0, 1, "one", 3);
+	h2_expect_data(&guest, "one");
+	h2_write(&served, F_DATA, 0, 1, "two", 3);
+	h2_expect_data(&guest, "two");
+	h2_head(&served, 1, END_STREAM, "grpc-status 0\ncontent-type text/evil\n");
+	h2_expect_in_head(&guest, 1, "grpc-status 0\n");
+	assert_true(guest.flags & END_STREAM);
+	ev = next_event(&s);
+	assert_int_equal(ev.op, NETEVENT_CLOSE);
+	assert_int_equal(ev.status, 200);
+	/* Two at once: one goes, the other is refused, and its content goes nowhere. */
+	h2_head(&guest, 3, 0,
+		":method POST\n:scheme https\n:authority public.example\n"
+		":path /ok/2\naccept application/json\n");
+	h2_head(&guest, 5, END_STREAM, H2_GET("/ok/3"));
+	h2_write(&guest, F_DATA, END_STREAM, 3, "smuggled", 8);
+	h2_expect_in_head(&guest, 3, ":status 403\n");
+	h2_wait(&guest, F_DATA);
+	assert_non_null(memmem(guest.frame, guest.len, "\"error\":\"blocked\"", 17));
+	h2_expect_in_head(&served, 3, ":path /ok/3\n");
+	h2_head(&served, 3, END_STREAM, ":status 204\n");
+	h2_expect_in_head(&guest, 5, ":status 204\n");
+	h2_close(&guest);
+	h2_close(&served);
+	scene_stop(&s);
+}
+
+/* Each stream names the host that TLS has named, and a path that is read in one way. */
+static void
+test_h2_fronting(void **state)
+{
+	static const struct {
+		const char *head, *status;
+	} cases[] = {
+		{":method GET\n:scheme https\n:authority two.example\n:path /ok/1\n",
+			":status 403"},
+		{":method GET\n:scheme https\n:authority public.example\n:path /ok/1\n"
+		 "host two.example\n",
+			":status 400"},
+		{":method GET\n:scheme https\n:authority public.example:1\n:path /ok/1\n",
+			":status 403"},
+		{":method GET\n:scheme http\n:authority public.example\n:path /ok/1\n",
+			":status 400"},
+		{":method GET\n:scheme https\n:authority public.example\n:path /ok/../x\n",
+			":status 403"},
+		{":method DELETE\n:scheme https\n:authority public.example\n:path /ok/1\n",
+			":status 403"},
+		{":method get\n:scheme https\n:authority public.example\n:path /ok/1\n",
+			":status 403"},
+		{":method CONNECT\n:authority two.example:443\n", ":status 400"},
+	};
+	struct h2_end guest, served;
+	struct scene s;
+	uint32_t id = 1;
+
+	(void)state;
+	scene_start(&s, POLICY);
+	h2_meet(&s, &guest, &served);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++, id += 2) {
+		h2_head(&guest, id, END_STREAM, cases[i].head);
+		h2_expect_in_head(&guest, id, cases[i].status);
+		assert_int_equal(next_event(&s).verdict, NETEVENT_BLOCKED);
+	}
+	/* Control, and nothing else has reached it. */
+	h2_head(&guest, id, END_STREAM, H2_GET("/ok/1"));
+	h2_expect_in_head(&served, 1, ":path /ok/1\n");
+	h2_head(&served, 1, END_STREAM, ":status 200\n");
+	h2_expect_in_head(&guest, id, ":status 200\n");
+	h2_close(&guest);
+	h2_close(&served);
+	scene_stop(&s);
+}
+
+/* A guest that takes nothing stops the origin, at the window's size; then all of it comes. */
+static void
+test_h2_flow_control(void **state)
+{
+	enum { BODY = 3000000, BLOCK = 16000 };
+	uint8_t block[BLOCK], window[4];
+	struct h2_end guest, served;
+	size_t sent = 0, got = 0, room = 65535, stream_room = 65535;
+	struct scene s;
+
+	(void)state;
+	scene_start(&s, POLICY);
+	h2_meet(&s, &guest, &served);
+	h2_head(&guest, 1, END_STREAM, H2_GET("/ok/big"));
+	h2_wait(&served, F_SETTINGS);
+	for (size_t i = 0; i + 6 <= served.len; i += 6)
+		if (served.frame[i + 1] == 4)
+			stream_room = (size_t)served.frame[i + 2] << 24 |
+				      (size_t)served.frame[i + 3] << 16 |
+				      (size_t)served.frame[i + 4] << 8 | served.frame[i + 5];
+	while (true) {
+		assert_true(h2_read(&served));
+		if (served.type == F_WINDOW && served.id == 0)
+			room += (size_t)served.frame[1] << 16 | (size_t)served.frame[2] << 8 |
+				served.frame[3];
+		if (served.type == F_HEADERS)
+			break;
+	}
+	assert_true(room <= 1100000 && stream_room <= 300000);
+	h2_head(&served, 1, 0, ":status 200\n");
+	h2_expect_in_head(&guest, 1, ":status 200\n");
+	memset(block, 'x', sizeof(block));
+	while (sent < BODY) {
+		size_t n = BODY - sent < BLOCK ? BODY - sent : BLOCK;
+
+		if (n <= stream_room && n <= room) {
+			h2_write(&served, F_DATA, sent + n == BODY ? END_STREAM : 0, 1, block, n);
+			sent += n;
+			room -= n;
+			stream_room -= n;
+			continue;
+		}
+		/* No room: the guest has to take something first, and to say so. */
+		for (size_t took = 0; took < 65535 && got < sent;) {
+			h2_wait(&guest, F_DATA);
+			took += guest.len;
+			got += guest.len;
+			memcpy(window,
+				(uint8_t[]){0, 0, (uint8_t)(guest.len >> 8), (uint8_t)guest.len},
+				4);
+			h2_write(&guest, F_WINDOW, 0, 0, window, 4);
+			h2_write(&guest, F_WINDOW, 0, 1, window, 4);
+			if (SSL_pending(served.ssl) > 0)
+				break;
+		}
+		while (n > stream_room || n > room) {
+			struct pollfd p = {.fd = SSL_get_fd(served.ssl), .events = POLLIN};
+			size_t more;
+
+			if (SSL_pending(served.ssl) == 0 && poll(&p, 1, 20) == 0)
+				break;
+			assert_true(h2_read(&served));
+			if (served.type != F_WINDOW)
+				continue;
+			more = (size_t)served.frame[1] << 16 | (size_t)served.frame[2] << 8 |
+			       served.frame[3];
+			*(served.id == 0 ? &room : &stream_room) += more;
+		}
+	}
+	while (got < BODY) {
+		h2_wait(&guest, F_DATA);
+		got += guest.len;
+		if (guest.len > 0 && got < BODY) {
+			memcpy(window,
+				(uint8_t[]){0, 0, (uint8_t)(guest.len >> 8), (uint8_t)guest.len},
+				4);
+			h2_write(&guest, F_WINDOW, 0, 0, window, 4);
+			h2_write(&guest, F_WINDOW, 0, 1, window, 4);
+		}
+	}
+	assert_int_equal(got, BODY);
+	h2_close(&guest);
+	h2_close(&served);
+	scene_stop(&s);
+}
+
+static void
+expect_h2_end(struct h2_end *e)
+{
+	while (h2_read(e))
+		;
+}
+
+/* Row C19: floods end the connection, and nobody else's. */
+static void
+test_h2_floods(void **state)
+{
+	struct h2_end guest, served;
+	uint8_t zero[8] = {0};
+	struct tls_guest as;
+	SSL *g, *o;
+	struct scene s;
+
+	(void)state;
+	scene_start(&s, POLICY);
+	/* Rapid reset. */
+	h2_meet(&s, &guest, &served);
+	for (uint32_t id = 1; id < 2001; id += 2) {
+		uint8_t bytes[9 + 4] = {0, 0, 4, F_RST, 0, 0, 0, (uint8_t)(id >> 8), (uint8_t)id};
+		uint8_t head[4096];
+		nghttp2_nv nvs[] = {{(uint8_t *)":method", (uint8_t *)"GET", 7, 3, 0},
+			{(uint8_t *)":scheme", (uint8_t *)"https", 7, 5, 0},
+			{(uint8_t *)":authority", (uint8_t *)"public.example", 10, 14, 0},
+			{(uint8_t *)":path", (uint8_t *)"/ok/1", 5, 5, 0}};
+		ssize_t n = nghttp2_hd_deflate_hd(guest.deflater, head + 9, 4000, nvs, 4);
+
+		memcpy(head,
+			(uint8_t[]){0, (uint8_t)(n >> 8), (uint8_t)n, F_HEADERS,
+				END_HEADERS | END_STREAM, 0, 0, (uint8_t)(id >> 8), (uint8_t)id},
+			9);
+		if (SSL_write(guest.ssl, head, (int)n + 9) <= 0 ||
+			SSL_write(guest.ssl, bytes, sizeof(bytes)) <= 0)
+			break;
+	}
+	expect_h2_end(&guest);
+	h2_close(&guest);
+	h2_close(&served);
+	/* Continuations without an end. */
+	h2_meet(&s, &guest, &served);
+	h2_write(&guest, F_HEADERS, END_STREAM, 1, "\x82", 1);
+	for (int i = 0; i < 2000; i++) {
+		uint8_t frame[10] = {0, 0, 1, F_CONTINUATION, 0, 0, 0, 0, 1, 0x82};
+
+		if (SSL_write(guest.ssl, frame, sizeof(frame)) <= 0)
+			break;
+	}
+	expect_h2_end(&guest);
+	h2_close(&guest);
+	h2_close(&served);
+	/* Pings whose answers nobody reads: they are bounded, whatever becomes of the connection.
+	 */
+	h2_meet(&s, &guest, &served);
+	h2_write(&guest, F_PING, 0, 0, zero, 8);
+	h2_wait(&guest, F_PING);
+	h2_close(&guest);
+	h2_close(&served);
+	/* Control: another connection is well. */
+	as = trusting(&s, "public.example");
+	meet(&s, &as, NULL, &g, &o);
+	tls_send(g, GET("/ok/1"));
+	serve(o, "GET /ok/1 ", PAGE);
+	tls_expect(g, PAGE);
+	tls_close(g);
+	tls_close(o);
+	scene_stop(&s);
+}
+
+/* The origin goes away: a page for who waits, an error for who has half an answer, then the end. */
+static void
+test_h2_origin_ends(void **state)
+{
+	struct h2_end guest, served;
+	struct scene s;
+
+	(void)state;
+	scene_start(&s, POLICY);
+	h2_meet(&s, &guest, &served);
+	h2_head(&guest, 1, END_STREAM, H2_GET("/ok/1"));
+	h2_head(&guest, 3, END_STREAM, H2_GET("/ok/2"));
+	h2_expect_in_head(&served, 1, "/ok/1\n");
+	h2_expect_in_head(&served, 3, "/ok/2\n");
+	h2_head(&served, 1, 0, ":status 200\n");
+	h2_write(&served, F_DATA, 0, 1, "half", 4);
+	h2_expect_in_head(&guest, 1, ":status 200\n");
+	h2_expect_data(&guest, "half");
+	h2_close(&served);
+	bool reset = false, page = false, away = false;
+
+	while (h2_read(&guest)) {
+		reset |= guest.type == F_RST && guest.id == 1;
+		page |= guest.type == F_HEADERS && guest.id == 3;
+		away |= guest.type == F_GOAWAY;
+	}
+	assert_true(reset && page && away);
+	h2_close(&guest);
+	scene_stop(&s);
+}
+
+/* One that speaks nothing else gets its denial in it, too. */
+static void
+test_h2_page(void **state)
+{
+	struct tls_guest as;
+	struct h2_end guest;
+	struct scene s;
+
+	(void)state;
+	scene_start(&s, POLICY);
+	as = trusting(&s, "denied.example");
+	as.alpn = "\x02h2";
+	h2_open(&guest, meet_page(&s, &as, as.sni), true);
+	h2_head(&guest, 1, END_STREAM,
+		":method GET\n:scheme https\n:authority denied.example\n:path /\n");
+	h2_expect_in_head(&guest, 1, ":status 403\n");
+	h2_wait(&guest, F_DATA);
+	assert_non_null(memmem(guest.frame, guest.len, "paddock network allow", 21));
+	expect_event(&s, NETEVENT_HTTP, NETEVENT_BLOCKED, "denied by default");
+	h2_close(&guest);
+	expect_nobody(s.origin);
+	scene_stop(&s);
+}
+
 int
 main(void)
 {
@@ -758,6 +1252,12 @@ main(void)
 		cmocka_unit_test(test_name_forms),
 		cmocka_unit_test(test_signer_gone),
 		cmocka_unit_test(test_stricter_policy),
+		cmocka_unit_test(test_h2),
+		cmocka_unit_test(test_h2_fronting),
+		cmocka_unit_test(test_h2_flow_control),
+		cmocka_unit_test(test_h2_floods),
+		cmocka_unit_test(test_h2_origin_ends),
+		cmocka_unit_test(test_h2_page),
 	};
 
 	make_network();

@@ -94,6 +94,9 @@ bool http_field_is_hop(const struct http_field *fields, size_t n, struct http_st
 /* "host:port", "[v6]:port", "host": for CONNECT and Host. False: not one. */
 bool http_authority_parse(struct http_str s, struct http_authority *ret);
 
+/* What comes too late, behind the body, or would be credentials that nobody has looked at. */
+bool http_trailer_is_forbidden(struct http_str name);
+
 /*
  * How much of a body is left. Feed it with bytes as they come; they pass as they are. Trailers pass
  * unless they name what must be known before the body (framing, routing, credentials).
