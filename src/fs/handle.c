@@ -66,11 +66,12 @@ handle_open(struct fs *fs, struct inode *i, int taken, bool dir, int flags, uint
 	h->writable = (flags & O_ACCMODE) != O_RDONLY;
 	h->index = index;
 	h->generation = ++fs->handle_generation;
+	h->flock = F_UNLCK;
 	list_add_tail(&i->handles, &h->in_inode);
 	fs->handles[index] = h;
 	fs->nhandles++;
 	journal_handle_add(fs, h);
-	*ret_fh = (uint64_t)h->generation << 32 | index;
+	*ret_fh = handle_fh(h);
 	return 0;
 }
 
@@ -138,11 +139,14 @@ handle_close(struct fs *fs, struct handle *h)
 }
 
 int
-handle_close_lost(struct fs *fs, uint64_t fh)
+handle_close_lost(struct fs *fs, uint64_t fh, uint64_t id)
 {
-	if (!fs->handle_was_lost)
+	const uint32_t index = (uint32_t)fh;
+	struct handle *h = index < fs->nhandle_slots ? fs->handles[index] : NULL;
+
+	if (h == NULL || h->generation != fh >> 32 || h->inode != NULL || h->lost_id != id)
 		return -EBADF;
-	handle_close(fs, fs->handles[(uint32_t)fh]);
+	handle_close(fs, h);
 	return 0;
 }
 
@@ -166,6 +170,17 @@ open_again(const struct nodefd *n, int flags)
 	return fd;
 }
 
+void
+handle_lose(struct fs *fs, struct handle *h)
+{
+	lock_handle_gone(fs, h);
+	list_del(&h->in_inode);
+	cleanup_close_p(&h->fd);
+	h->lost_id = h->inode->id;
+	h->inode = NULL;
+	journal_handle_lost(fs, h);
+}
+
 static int
 open_restored(struct fs *fs, struct handle *h, uint64_t id)
 {
@@ -187,10 +202,22 @@ open_restored(struct fs *fs, struct handle *h, uint64_t id)
 	return 0;
 }
 
+/* Somebody else may have the lock by now. */
+static int
+lock_restored(struct fs *fs, struct handle *h, short type)
+{
+	int r = type != F_UNLCK ? lock_flock(fs, h, type) : 0;
+
+	if (r < 0)
+		handle_lose(fs, h);
+	return r;
+}
+
 int
 handle_restore(struct fs *fs, uint32_t index, const struct journal_handle *rec)
 {
 	struct handle *h = xcalloc(1, sizeof(*h));
+	int r;
 
 	list_init(&h->in_inode);
 	h->index = index;
@@ -198,6 +225,8 @@ handle_restore(struct fs *fs, uint32_t index, const struct journal_handle *rec)
 	h->dir = rec->dir;
 	h->flags = (int)rec->flags & FLAGS_KEPT;
 	h->writable = (h->flags & O_ACCMODE) != O_RDONLY;
+	h->flock = F_UNLCK;
+	h->opened_by = rec->opened_by;
 	h->fd = -1;
 	if (index >= fs->nhandle_slots) {
 		size_t n = (size_t)index + 64;
@@ -211,5 +240,10 @@ handle_restore(struct fs *fs, uint32_t index, const struct journal_handle *rec)
 	fs->nhandles++;
 	if (rec->generation > fs->handle_generation)
 		fs->handle_generation = rec->generation;
-	return handle_room(fs) ? open_restored(fs, h, rec->id) : -EMFILE;
+	if (rec->lost || !handle_room(fs)) {
+		h->lost_id = rec->id;
+		return rec->lost ? -ENOLCK : -EMFILE;
+	}
+	r = open_restored(fs, h, rec->id);
+	return r == 0 ? lock_restored(fs, h, (short)rec->flock) : r;
 }

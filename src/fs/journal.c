@@ -11,6 +11,7 @@
 #include <base/mem.h>
 
 #include "journal.h"
+#include "lock.h"
 #include "server.h"
 
 #define MAGIC     0x6c616e72756f6a70ULL
@@ -27,6 +28,7 @@ static const uint32_t entry_sizes[JOURNAL_CLASSES] = {48, 96, 272};
 static const struct journal_caps real_caps = {
 	.inodes = INODES_MAX,
 	.handles = 1u << 17,
+	.locks = LOCK_RANGES_MAX,
 	.entries = {ENTRIES_MAX, ENTRIES_MAX / 4, ENTRIES_MAX / 16},
 	.ring = 16u << 20,
 };
@@ -54,7 +56,8 @@ size_t
 journal_size(const struct journal_caps *c)
 {
 	size_t n = HEAD_SIZE + round_up(c->inodes * sizeof(struct journal_inode)) +
-		   round_up(c->handles * sizeof(struct journal_handle)) + round_up(c->ring);
+		   round_up(c->handles * sizeof(struct journal_handle)) +
+		   round_up(c->locks * sizeof(struct journal_lock)) + round_up(c->ring);
 
 	for (unsigned k = 0; k < JOURNAL_CLASSES; k++)
 		n += round_up((size_t)c->entries[k] * entry_sizes[k]);
@@ -74,6 +77,8 @@ journal_view(struct journal *j, void *base, size_t size, const struct journal_ca
 	at += round_up(c->inodes * sizeof(struct journal_inode));
 	j->handles = (void *)at;
 	at += round_up(c->handles * sizeof(struct journal_handle));
+	j->locks = (void *)at;
+	at += round_up(c->locks * sizeof(struct journal_lock));
 	for (unsigned k = 0; k < JOURNAL_CLASSES; k++) {
 		j->entries[k] = at;
 		at += round_up((size_t)c->entries[k] * entry_sizes[k]);
@@ -119,6 +124,7 @@ void
 journal_release(struct journal *j)
 {
 	free(j->free_inodes.v);
+	free(j->free_locks.v);
 	for (unsigned k = 0; k < JOURNAL_CLASSES; k++)
 		free(j->free_entries[k].v);
 }
@@ -198,6 +204,13 @@ journal_free_entry(struct journal *j, unsigned class, uint32_t slot)
 {
 	entry_at(j, class, slot)->len = 0;
 	slots_push(&j->free_entries[class], slot);
+}
+
+void
+journal_free_lock(struct journal *j, uint32_t slot)
+{
+	j->locks[slot].id = 0;
+	slots_push(&j->free_locks, slot);
 }
 
 static uint32_t
@@ -355,9 +368,30 @@ journal_handle_add(struct fs *fs, const struct handle *h)
 	r->generation = h->generation;
 	r->flags = (uint32_t)h->flags;
 	r->dir = h->dir;
+	r->opened_by = 0;
+	r->lost = 0;
+	r->flock = F_UNLCK;
 	j->head->handle_generation = h->generation;
 	barrier();
 	r->id = h->inode->id;
+}
+
+void
+journal_handle(struct fs *fs, const struct handle *h)
+{
+	struct journal *j = fs->journal;
+
+	if (j == NULL || h->index >= j->caps.handles)
+		return;
+	j->handles[h->index].opened_by = h->opened_by;
+	j->handles[h->index].flock = (uint16_t)h->flock;
+}
+
+void
+journal_handle_lost(struct fs *fs, const struct handle *h)
+{
+	if (fs->journal != NULL && h->index < fs->journal->caps.handles)
+		fs->journal->handles[h->index].lost = 1;
 }
 
 void
@@ -365,6 +399,44 @@ journal_handle_drop(struct fs *fs, uint32_t index)
 {
 	if (fs->journal != NULL && index < fs->journal->caps.handles)
 		fs->journal->handles[index].id = 0;
+}
+
+/* Start and end may be of different moments: a range grows or shrinks at one of them. */
+void
+journal_lock(struct fs *fs, const struct lock_owner *o, struct lock_range *r)
+{
+	struct journal *j = fs->journal;
+	struct journal_lock *l;
+
+	if (j == NULL)
+		return;
+	if (r->slot == JOURNAL_NONE)
+		r->slot = slots_take(&j->free_locks, &j->head->nlocks, j->caps.locks);
+	if (r->slot == JOURNAL_NONE) {
+		incomplete(j);
+		return;
+	}
+	l = &j->locks[r->slot];
+	l->owner = o->owner;
+	l->fh = handle_fh(o->handle);
+	l->start = r->start;
+	l->end = r->end;
+	l->pid = o->pid;
+	l->type = (uint16_t)r->type;
+	l->wal = r->wal;
+	barrier();
+	l->id = o->handle->inode->id;
+}
+
+void
+journal_lock_drop(struct fs *fs, struct lock_range *r)
+{
+	if (fs->journal == NULL || r->slot == JOURNAL_NONE)
+		return;
+	fs->journal->locks[r->slot].id = 0;
+	barrier();
+	slots_push(&fs->journal->free_locks, r->slot);
+	r->slot = JOURNAL_NONE;
 }
 
 void

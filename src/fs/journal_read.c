@@ -1,4 +1,5 @@
 /* Reading the journal: of memory that anybody may have written. No I/O, no allocation. */
+#include <fcntl.h>
 #include <string.h>
 
 #include <wire/fuse.h>
@@ -25,6 +26,7 @@ journal_read_head(const struct journal *j, struct journal_head *ret)
 		return false;
 	h.ninodes = min32(h.ninodes, j->caps.inodes);
 	h.nhandles = min32(h.nhandles, j->caps.handles);
+	h.nlocks = min32(h.nlocks, j->caps.locks);
 	for (unsigned k = 0; k < JOURNAL_CLASSES; k++)
 		h.nentries[k] = min32(h.nentries[k], j->caps.entries[k]);
 	h.nmounts = min32(h.nmounts, JOURNAL_MOUNTS);
@@ -68,6 +70,25 @@ journal_read_handle(const struct journal *j, uint32_t index, struct journal_hand
 	if (r.id == 0 || r.generation == 0)
 		return false;
 	r.dir = r.dir != 0;
+	if (r.dir || (r.flock != F_RDLCK && r.flock != F_WRLCK))
+		r.flock = F_UNLCK;
+	*ret = r;
+	return true;
+}
+
+bool
+journal_read_lock(const struct journal *j, uint32_t slot, struct journal_lock *ret)
+{
+	struct journal_lock r;
+
+	if (slot >= j->caps.locks)
+		return false;
+	memcpy(&r, &j->locks[slot], sizeof(r));
+	if (r.id == 0 || (r.type != F_RDLCK && r.type != F_WRLCK))
+		return false;
+	if (r.start > r.end || r.end > INT64_MAX)
+		return false;
+	r.wal = r.wal != 0;
 	*ret = r;
 	return true;
 }

@@ -17,8 +17,6 @@
 
 #include "lock.h"
 
-#define WAL_DMS 128
-
 static bool
 is_index(const struct inode *i)
 {
@@ -33,8 +31,8 @@ is_index(const struct inode *i)
 bool
 lock_is_wal(const struct inode *i, const struct fuse_lk_in *in)
 {
-	return !(in->lk_flags & FUSE_LK_FLOCK) && in->lk.start == WAL_DMS &&
-	       in->lk.end == WAL_DMS && is_index(i);
+	return !(in->lk_flags & FUSE_LK_FLOCK) && in->lk.start == LOCK_WAL_DMS &&
+	       in->lk.end == LOCK_WAL_DMS && is_index(i);
 }
 
 static struct lock_owner *
@@ -76,7 +74,7 @@ lock_wal_other(const struct inode *i, const struct lock_owner *self)
 static int
 keep_host_out(struct fs *fs, struct inode *i)
 {
-	struct flock fl = {.l_type = F_WRLCK, .l_start = WAL_DMS, .l_len = 1};
+	struct flock fl = {.l_type = F_WRLCK, .l_start = LOCK_WAL_DMS, .l_len = 1};
 	struct lock_owner *o;
 	int r;
 
@@ -114,6 +112,7 @@ lock_wal_set(struct fs *fs, struct inode *i, struct lock_owner *o, short type)
 	if (r < 0)
 		return r;
 	o->wal = type;
+	lock_ranges_wal(fs, o);
 	lock_wal_settle(fs, i);
 	return 0;
 }

@@ -115,6 +115,25 @@ age_epoch(struct fs *fs)
 	nodefd_new_epoch(fs);
 }
 
+/*
+ * A folder that was removed, not moved: who has it open may go on, and it leads nowhere. Where a
+ * file system counts no links of folders (btrfs), it is ESTALE.
+ */
+static bool
+hold_removed(struct fs *fs, struct inode *i)
+{
+	struct statx st;
+
+	if (i->key.type != S_IFDIR || fs->nheld >= fs->cached_max || stat_at(i->fd, "", &st) < 0 ||
+		st.stx_nlink != 0)
+		return false;
+	i->fd_held = true;
+	list_del(&i->lru);
+	fs->ncached--;
+	fs->nheld++;
+	return true;
+}
+
 /* The cached descriptor, or -1. */
 static int
 usable_fd(struct fs *fs, struct inode *i)
@@ -126,7 +145,7 @@ usable_fd(struct fs *fs, struct inode *i)
 	if (i->fd_held)
 		return i->fd;
 	if (i->fd_epoch != fs->fd_epoch) {
-		if (i->fd_uses > 0) /* verified within this request */
+		if (i->fd_uses > 0 /* verified within this request */ || hold_removed(fs, i))
 			return i->fd;
 		nodefd_drop_cached(fs, i);
 		return -1;
@@ -352,7 +371,7 @@ reopen_handle(struct handle *h, const struct nodefd *n)
 {
 	int flags = fcntl(h->fd, F_GETFL);
 	CLEAN_CLOSE int fd =
-		h->flocked ? -1 : nodefd_reopen(n, flags & (O_ACCMODE | O_SYNC | O_DSYNC));
+		h->flock != F_UNLCK ? -1 : nodefd_reopen(n, flags & (O_ACCMODE | O_SYNC | O_DSYNC));
 
 	if (fd >= 0)
 		dup3(fd, h->fd, O_CLOEXEC);

@@ -47,7 +47,7 @@ op_releasedir(struct fs *fs, struct inode *i, const struct fuse_request *r, stru
 
 	(void)out;
 	if (h == NULL)
-		return handle_close_lost(fs, r->in.release.fh);
+		return handle_close_lost(fs, r->in.release.fh, i->id);
 	handle_close(fs, h);
 	return 0;
 }

@@ -60,9 +60,13 @@ op_open(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf
 	struct fuse_open_out oo = {0};
 	int e = open_inode(fs, i, r->in.open.flags, &oo);
 
+	struct handle *h;
+
 	if (e < 0)
 		return e;
-	handle_find(fs, oo.fh, i->id, false)->opened_by = r->head.unique;
+	h = handle_find(fs, oo.fh, i->id, false);
+	h->opened_by = r->head.unique;
+	journal_handle(fs, h);
 	buf_append(out, &oo, sizeof(oo));
 	return 0;
 }
@@ -213,7 +217,7 @@ op_release(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 
 	(void)out;
 	if (h == NULL)
-		return handle_close_lost(fs, r->in.release.fh);
+		return handle_close_lost(fs, r->in.release.fh, i->id);
 	handle_close(fs, h);
 	return 0;
 }

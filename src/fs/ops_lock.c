@@ -27,6 +27,7 @@
 
 #include <base/cleanup.h>
 #include <base/clock.h>
+#include <base/log.h>
 #include <base/mem.h>
 
 #include "lock.h"
@@ -92,6 +93,7 @@ lock_owner_new(struct fs *fs, struct inode *i, uint64_t owner, struct lock_owner
 	o->owner = owner;
 	o->fd = fd;
 	o->wal = F_UNLCK;
+	list_init(&o->ranges);
 	list_add_tail(&i->lock_owners, &o->in_inode);
 	fs->nlock_owners++;
 	*ret = o;
@@ -101,6 +103,7 @@ lock_owner_new(struct fs *fs, struct inode *i, uint64_t owner, struct lock_owner
 void
 lock_owner_free(struct fs *fs, struct lock_owner *o)
 {
+	lock_ranges_free(fs, o);
 	list_del(&o->in_inode);
 	close(o->fd);
 	free(o);
@@ -132,10 +135,13 @@ set_owners(struct fs *fs, struct inode *i, struct lock_owner *o, const struct fu
 {
 	struct flock fl = host_range(&in->lk);
 
+	if (!lock_ranges_room(fs, fl.l_type))
+		return -ENOLCK;
 	if (lock_is_wal(i, in))
 		return lock_wal_set(fs, i, o, fl.l_type);
 	if (fcntl(o->fd, F_OFD_SETLK, &fl) < 0)
 		return lock_error(errno);
+	lock_ranges_set(fs, o, in->lk.start, in->lk.end, fl.l_type);
 	/* Everything up to the end, as at a close. */
 	if (fl.l_type == F_UNLCK && fl.l_len == 0 && o->wal != F_UNLCK)
 		return lock_wal_set(fs, i, o, F_UNLCK);
@@ -161,28 +167,32 @@ set_record(struct fs *fs, struct handle *h, const struct fuse_lk_in *in)
 	r = set_owners(fs, h->inode, o, in);
 	if (r < 0 && fresh)
 		lock_owner_free(fs, o);
-	if (r == 0 && in->lk.type != F_UNLCK) {
+	if (r == 0 && in->lk.type != F_UNLCK && (o->handle != h || o->pid != in->lk.pid)) {
 		o->handle = h;
 		o->pid = in->lk.pid;
+		lock_ranges_handle(fs, o);
 	}
 	return r;
 }
 
-static int
-set_flock(struct handle *h, const struct fuse_lk_in *in)
+int
+lock_flock(struct fs *fs, struct handle *h, short type)
 {
-	int how = in->lk.type == F_UNLCK ? LOCK_UN : in->lk.type == F_RDLCK ? LOCK_SH : LOCK_EX;
+	int how = type == F_UNLCK ? LOCK_UN : type == F_RDLCK ? LOCK_SH : LOCK_EX;
+	int r = flock(h->fd, how | LOCK_NB) < 0 ? lock_error(errno) : 0;
 
-	if (flock(h->fd, how | LOCK_NB) < 0)
-		return lock_error(errno);
-	h->flocked = how != LOCK_UN;
-	return 0;
+	/* Who does not get the other kind of lock has given up the one that it had: flock(2). */
+	if (r == 0 || r == -EAGAIN)
+		h->flock = r == 0 ? type : F_UNLCK;
+	journal_handle(fs, h);
+	return r;
 }
 
 static int
 set_lock(struct fs *fs, struct handle *h, const struct fuse_lk_in *in)
 {
-	return in->lk_flags & FUSE_LK_FLOCK ? set_flock(h, in) : set_record(fs, h, in);
+	return in->lk_flags & FUSE_LK_FLOCK ? lock_flock(fs, h, (short)in->lk.type)
+					    : set_record(fs, h, in);
 }
 
 /* ---- those who wait ---- */
@@ -394,12 +404,14 @@ op_flush(struct fs *fs, struct inode *i, const struct fuse_request *r, struct bu
 	struct lock_owner *o = owner_find(i, r->in.flush.lock_owner);
 
 	(void)out;
-	if (o == NULL)
-		return 0;
-	lock_owner_free(fs, o);
-	lock_wal_settle(fs, i);
-	try_waits(fs);
-	return 0;
+	if (o != NULL) {
+		lock_owner_free(fs, o);
+		lock_wal_settle(fs, i);
+		try_waits(fs);
+	}
+	/* Who was robbed of its lock is to know. */
+	handle_find(fs, r->in.flush.fh, i->id, false);
+	return fs->handle_was_lost ? -EBADF : 0;
 }
 
 bool
@@ -433,4 +445,44 @@ lock_handle_gone(struct fs *fs, struct handle *h)
 	/* What it held is free once it is closed. */
 	if (fs->nlock_waits > 0)
 		fs->lock_retry_ms = clock_mono_ms();
+}
+
+/* ---- after the end of another process ---- */
+
+static int
+take_again(struct fs *fs, struct inode *i, struct lock_owner *o, const struct journal_lock *rec)
+{
+	struct fuse_file_lock lk = {.start = rec->start, .end = rec->end, .type = rec->type};
+	struct flock fl = host_range(&lk);
+
+	if (rec->wal)
+		return lock_wal_set(fs, i, o, (short)rec->type);
+	return fcntl(o->fd, F_OFD_SETLK, &fl) < 0 ? lock_error(errno) : 0;
+}
+
+bool
+lock_restore(struct fs *fs, uint32_t slot, const struct journal_lock *rec)
+{
+	struct handle *h = handle_find(fs, rec->fh, rec->id, false);
+	struct lock_owner *o;
+	int r = 0;
+
+	if (h == NULL || !lock_ranges_room(fs, F_UNLCK))
+		return false;
+	o = owner_find(h->inode, rec->owner);
+	if (o == NULL)
+		r = lock_owner_new(fs, h->inode, rec->owner, &o);
+	if (r == 0) {
+		h->inode->record_locked = true;
+		o->handle = h;
+		o->pid = rec->pid;
+		lock_ranges_restore(fs, o, slot, rec);
+		r = take_again(fs, h->inode, o, rec);
+	}
+	if (r == 0)
+		return true;
+	/* As NFS does it (recover_lost_locks): the program must not go on as if it had it. */
+	log_warn("a lock is lost, and the open file with it: %s", strerror(-r));
+	handle_lose(fs, h);
+	return o != NULL;
 }

@@ -208,7 +208,34 @@ restore_handles(struct restore *r)
 			journal_handle_drop(r->fs, k);
 	}
 	if (lost > 0)
-		log_warn("%zu open files are lost: they were deleted or cannot be opened", lost);
+		log_warn("%zu open files are lost: they were deleted, cannot be opened, or "
+			 "somebody else has their lock",
+			lost);
+}
+
+static void
+restore_locks_of(struct restore *r, uint16_t type)
+{
+	for (uint32_t k = 0; k < r->head.nlocks; k++) {
+		struct journal_lock rec;
+
+		if (journal_read_lock(r->j, k, &rec) && rec.type == type &&
+			!lock_restore(r->fs, k, &rec))
+			journal_free_lock(r->j, k);
+	}
+}
+
+static void
+restore_locks(struct restore *r)
+{
+	struct journal_lock rec;
+
+	for (uint32_t k = 0; k < r->head.nlocks; k++)
+		if (!journal_read_lock(r->j, k, &rec))
+			journal_free_lock(r->j, k);
+	/* Where there are two over the same bytes, the stronger one is the last. */
+	restore_locks_of(r, F_RDLCK);
+	restore_locks_of(r, F_WRLCK);
 }
 
 static void
@@ -390,6 +417,7 @@ restore(struct fs *fs, struct journal *j, struct err *e)
 	fs->ready = r.head.ready & JOURNAL_READY;
 	fs->push = fs->ready && r.head.ready & JOURNAL_PUSH;
 	restore_handles(&r);
+	restore_locks(&r);
 	drop_unused(&r);
 	log_debug("going on: %zu files, %zu names, %zu open", fs->ninodes, fs->nentries,
 		fs->nhandles);

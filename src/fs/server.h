@@ -118,7 +118,7 @@ struct handle {
 	uint32_t index, generation;
 	int flags; /* O_ACCMODE, O_SYNC, O_DSYNC */
 	bool dir, writable;
-	bool flocked;
+	short flock;        /* what it holds: F_RDLCK, F_WRLCK, F_UNLCK */
 	uint64_t opened_by; /* the request's unique; 0: unknown */
 	uint64_t lost_id;   /* of an inode that could not be opened anew; it is in no list */
 	/* A folder's stream: entries read ahead, and the position of the first of them. */
@@ -172,7 +172,7 @@ struct fs {
 	uint64_t keep_until_ms; /* files that are looked up are held on to */
 
 	struct list lock_waits;
-	size_t nlock_waits, nlock_owners;
+	size_t nlock_waits, nlock_owners, nlock_ranges;
 	uint64_t lock_retry_ms; /* when those who wait are tried again; 0: nobody waits */
 	uint64_t lock_pause_ms;
 
@@ -233,9 +233,17 @@ bool handle_room(const struct fs *fs);
 struct handle *handle_find(struct fs *fs, uint64_t fh, uint64_t id, bool dir);
 void handle_close(struct fs *fs, struct handle *h);
 /* After handle_find found none: closes one that is lost. 0 or -EBADF. */
-int handle_close_lost(struct fs *fs, uint64_t fh);
-/* From the journal. Where the file cannot be opened the handle is there, but lost: -errno. */
+int handle_close_lost(struct fs *fs, uint64_t fh, uint64_t id);
+/* From the journal. Where the file cannot be opened or locked, the handle is there, but lost:
+ * -errno. */
 int handle_restore(struct fs *fs, uint32_t index, const struct journal_handle *rec);
+/* From now on every use of it is EIO, but its release. */
+void handle_lose(struct fs *fs, struct handle *h);
+static inline uint64_t
+handle_fh(const struct handle *h)
+{
+	return (uint64_t)h->generation << 32 | h->index;
+}
 struct handle *handle_any(const struct inode *i);
 /*
  * The descriptor of the guest's handle; for FUSE_PUSH_FH the inode's own file, opened for reading,
@@ -446,6 +454,10 @@ int dispatch(struct fs *fs, const uint8_t *p, size_t n);
 void lock_retry(struct fs *fs);
 void lock_interrupt(struct fs *fs, uint64_t unique);
 void lock_handle_gone(struct fs *fs, struct handle *h);
+/* flock(2) by the handle's descriptor, without waiting. 0, -EAGAIN, -errno. */
+int lock_flock(struct fs *fs, struct handle *h, short type);
+/* From the journal, with the handle that it was taken by. False: it is not there to be had. */
+bool lock_restore(struct fs *fs, uint32_t slot, const struct journal_lock *rec);
 /*
  * Whether the guest is to say (FLUSH) when a process closes a file that it is opening: at once
  * where there were record locks on it before, and where there may be some. Nobody takes them on a

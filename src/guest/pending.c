@@ -11,7 +11,9 @@
 struct request {
 	struct hnode by_unique;
 	struct list all;
-	uint64_t unique, epoch;
+	struct list unanswered; /* or in none */
+	uint64_t unique, number, epoch;
+	uint64_t interrupt;  /* the unique of an INTERRUPT that went after it; 0: none */
 	bool busy, answered; /* being sent again; freed after that */
 	uint8_t *msg;
 	size_t n;
@@ -23,6 +25,7 @@ pending_init(struct pending *p)
 	pthread_mutex_init(&p->sending, NULL);
 	pthread_mutex_init(&p->lock, NULL);
 	list_init(&p->all);
+	list_init(&p->unanswered);
 }
 
 uint8_t *
@@ -37,8 +40,9 @@ pending_buffer(struct pending *p)
 	return b != NULL ? b : xmalloc(FUSE_WIRE_MSG_MAX);
 }
 
-void
-pending_add(struct pending *p, uint8_t **msg, size_t n)
+/* Whole, in *msg itself if it is long. */
+static struct request *
+request_new(struct pending *p, uint8_t **msg, size_t n)
 {
 	struct request *q = xcalloc(1, sizeof(*q) + (n <= COPY_MAX ? n : 0));
 	struct fuse_in_header h;
@@ -49,13 +53,41 @@ pending_add(struct pending *p, uint8_t **msg, size_t n)
 	q->msg = n <= COPY_MAX ? (uint8_t *)(q + 1) : *msg;
 	if (n <= COPY_MAX)
 		memcpy(q->msg, *msg, n);
-	pthread_mutex_lock(&p->lock);
-	q->epoch = p->epoch;
-	htab_add(&p->by_unique, &q->by_unique, hash_u64(0, q->unique));
-	list_add_tail(&p->all, &q->all);
-	pthread_mutex_unlock(&p->lock);
-	if (n > COPY_MAX)
+	else
 		*msg = pending_buffer(p);
+	list_init(&q->unanswered);
+	return q;
+}
+
+/* p->lock is held. */
+static void
+add(struct pending *p, struct request *q)
+{
+	q->epoch = p->epoch;
+	q->number = ++p->number;
+	list_add_tail(&p->all, &q->all);
+}
+
+void
+pending_add(struct pending *p, uint8_t **msg, size_t n)
+{
+	struct request *q = request_new(p, msg, n);
+
+	pthread_mutex_lock(&p->lock);
+	add(p, q);
+	htab_add(&p->by_unique, &q->by_unique, hash_u64(0, q->unique));
+	pthread_mutex_unlock(&p->lock);
+}
+
+void
+pending_add_unanswered(struct pending *p, uint8_t **msg, size_t n)
+{
+	struct request *q = request_new(p, msg, n);
+
+	pthread_mutex_lock(&p->lock);
+	add(p, q);
+	list_add_tail(&p->unanswered, &q->unanswered);
+	pthread_mutex_unlock(&p->lock);
 }
 
 /* p->lock is held. */
@@ -84,22 +116,57 @@ find(const struct pending *p, uint64_t unique)
 	return NULL;
 }
 
+/* p->lock is held. */
+static void
+done(struct pending *p, struct request *q)
+{
+	list_del(&q->all);
+	list_del(&q->unanswered);
+	q->answered = true;
+	if (!q->busy)
+		request_free(p, q);
+}
+
 bool
 pending_remove(struct pending *p, uint64_t unique)
 {
+	struct list *l, *tmp;
 	struct request *q;
 
 	pthread_mutex_lock(&p->lock);
 	q = find(p, unique);
+	list_foreach(l, tmp, &p->unanswered)
+	{
+		struct request *r = container_of(l, struct request, unanswered);
+
+		if (q == NULL || r->number > q->number)
+			break;
+		done(p, r);
+	}
 	if (q != NULL) {
 		htab_remove(&p->by_unique, &q->by_unique);
-		list_del(&q->all);
-		q->answered = true;
-		if (!q->busy)
-			request_free(p, q);
+		done(p, q);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return q != NULL;
+}
+
+void
+pending_interrupt(struct pending *p, const uint8_t *msg, size_t n)
+{
+	struct fuse_in_header h;
+	struct fuse_interrupt_in in;
+	struct request *q;
+
+	if (n < sizeof(h) + sizeof(in))
+		return;
+	memcpy(&h, msg, sizeof(h));
+	memcpy(&in, msg + sizeof(h), sizeof(in));
+	pthread_mutex_lock(&p->lock);
+	q = find(p, in.unique);
+	if (q != NULL)
+		q->interrupt = h.unique;
+	pthread_mutex_unlock(&p->lock);
 }
 
 /* The next that an earlier role got, marked busy. */
@@ -125,6 +192,18 @@ next_old(struct pending *p)
 	return q;
 }
 
+static int
+interrupt(const struct request *q, int (*send)(void *arg, const uint8_t *msg, size_t n), void *arg)
+{
+	struct {
+		struct fuse_in_header head;
+		struct fuse_interrupt_in in;
+	} m = {.head = {.len = sizeof(m), .opcode = FUSE_INTERRUPT, .unique = q->interrupt},
+		.in = {.unique = q->unique}};
+
+	return send(arg, (const uint8_t *)&m, sizeof(m));
+}
+
 int
 pending_again(struct pending *p, int (*send)(void *arg, const uint8_t *msg, size_t n),
 	bool (*stop)(void *arg), void *arg)
@@ -137,6 +216,8 @@ pending_again(struct pending *p, int (*send)(void *arg, const uint8_t *msg, size
 	pthread_mutex_unlock(&p->lock);
 	while (r == 0 && !stop(arg) && (q = next_old(p)) != NULL) {
 		r = send(arg, q->msg, q->n);
+		if (r == 0 && q->interrupt != 0)
+			r = interrupt(q, send, arg);
 		pthread_mutex_lock(&p->lock);
 		q->busy = false;
 		if (q->answered)

@@ -1,8 +1,9 @@
 #pragma once
 /*
  * The requests that went to the host and have no answer yet, kept whole: when the host's fs role is
- * replaced, the new one gets them again. One thread adds and sends, another takes away, a third
- * sends again; `sending` orders the first and the third, and is held across a write.
+ * replaced, the new one gets them again, and what interrupted them. One thread adds and sends,
+ * another takes away, a third sends again; `sending` orders the first and the third, and is held
+ * across a write.
  */
 #include <pthread.h>
 #include <stdbool.h>
@@ -19,6 +20,8 @@ struct pending {
 	pthread_mutex_t lock;
 	struct htab by_unique;
 	struct list all; /* in the order of their coming */
+	struct list unanswered;
+	uint64_t number; /* of the latest */
 	uint64_t epoch;  /* of the fs role that they were sent to */
 	uint8_t *spare[PENDING_SPARE];
 	size_t nspare;
@@ -32,6 +35,10 @@ uint8_t *pending_buffer(struct pending *p);
  * kept, and is another buffer then.
  */
 void pending_add(struct pending *p, uint8_t **msg, size_t n);
+/* The same for one that gets no answer. It has arrived when a later one is answered. */
+void pending_add_unanswered(struct pending *p, uint8_t **msg, size_t n);
+/* This INTERRUPT has gone, or is going, to the host; p->sending is held. */
+void pending_interrupt(struct pending *p, const uint8_t *msg, size_t n);
 /* An answer has come. False: to nothing that was asked. */
 bool pending_remove(struct pending *p, uint64_t unique);
 /*

@@ -195,20 +195,20 @@ send_up(void *arg, const uint8_t *msg, size_t n)
 static int
 send_new(struct pump *p, uint8_t **msg, size_t n)
 {
+	const uint8_t *at = *msg;
 	struct fuse_in_header h;
 	int r;
 
-	memcpy(&h, *msg, sizeof(h));
+	memcpy(&h, at, sizeof(h));
 	pthread_mutex_lock(&p->pending.sending);
-	if (fuse_request_is_oneway(h.opcode) || h.unique == 0) {
-		r = send_up(p, *msg, n);
-	} else {
-		/* Sent from where it is: whoever takes a buffer over leaves it as it is. */
-		const uint8_t *at = *msg;
-
+	/* Sent from where it is: whoever takes a buffer over leaves it as it is. */
+	if (h.opcode == FUSE_INTERRUPT)
+		pending_interrupt(&p->pending, at, n);
+	else if (!fuse_request_is_oneway(h.opcode) && h.unique != 0)
 		pending_add(&p->pending, msg, n);
-		r = send_up(p, at, n);
-	}
+	else if (!fuse_request_is_oneway(h.opcode)) /* RELEASE: locks hang on it */
+		pending_add_unanswered(&p->pending, msg, n);
+	r = send_up(p, at, n);
 	pthread_mutex_unlock(&p->pending.sending);
 	return r;
 }

@@ -15,6 +15,7 @@ setup() {
 teardown() {
 	cd /
 	kill -CONT "$FS_JOB"
+	[ -z "${HOLDER:-}" ] || kill "$HOLDER" 2>/dev/null || :
 	eval "exec $FS_IN>&-" 2>/dev/null
 	wait "$FS_JOB" 2>/dev/null
 	umount -l "$W/mnt" 2>/dev/null
@@ -22,9 +23,9 @@ teardown() {
 	rm -rf "$W"
 }
 
-# Until the command succeeds, at most five seconds.
+# Until the command succeeds, at most five seconds, or SOON.
 soon() {
-	local end=$((${EPOCHREALTIME/./} + 5000000))
+	local end=$((${EPOCHREALTIME/./} + ${SOON:-5} * 1000000))
 	until "$@"; do
 		[ "${EPOCHREALTIME/./}" -lt "$end" ] || return 1
 	done
@@ -120,6 +121,109 @@ crashes_during() {
 	# And it watches again: a later change comes as fast as ever.
 	echo later >host/a/b/f1
 	soon shows mnt/a/b/f1 later
+}
+
+# holder KIND FILE: locks it (flock, record), says "held", and for a line of stdin writes by the
+# descriptor that has the lock, gives the lock back and says "done" or the error.
+holder() {
+	exec python3 -c '
+import errno, fcntl, os, sys
+kind, name = sys.argv[1:]
+fd = os.open(name, os.O_RDWR)
+lock = fcntl.flock if kind == "flock" else fcntl.lockf
+lock(fd, fcntl.LOCK_EX)
+print("held", flush=True)
+for line in sys.stdin:
+    said = []
+    for what in (lambda: os.write(fd, b"mine"), lambda: lock(fd, fcntl.LOCK_UN)):
+        try:
+            what()
+            said.append("done")
+        except OSError as e:
+            said.append(errno.errorcode[e.errno])
+    print(*said, flush=True)' "$@"
+}
+
+# 0 where the lock is there to be had, 1 where somebody has it.
+try() {
+	if [ "$1" = flock ]; then timeout 30 flock -n "$2" true; else timeout 30 "$BATS_TEST_DIRNAME/lockf.py" -n "$2" true; fi
+}
+
+hold() {
+	coproc HOLD { holder "$@" 3>&-; }
+	HOLD_IN=${HOLD[1]} HOLD_OUT=${HOLD[0]} HOLDER=$HOLD_PID
+	read -r -t 30 -u "$HOLD_OUT" word && [ "$word" = held ]
+}
+
+hold_end() {
+	echo >&"$HOLD_IN"
+	read -r -t 30 -u "$HOLD_OUT" SAID
+	eval "exec $HOLD_IN>&-"
+	wait "$HOLDER"
+}
+
+waits() { [ "$(cat "/proc/$1/wchan")" = request_wait_answer ]; }
+
+@test "locks outlive the server: the host does not get them, and who waits for them does" {
+	local kind waiter doomed
+	echo x >mnt/f
+	for kind in flock record; do
+		hold "$kind" mnt/f
+		holder "$kind" mnt/f </dev/null >out 3>&- &
+		waiter=$!
+		holder "$kind" mnt/f </dev/null >out2 3>&- &
+		doomed=$!
+		SOON=30 soon waits "$waiter"
+		SOON=30 soon waits "$doomed"
+		for _ in 1 2 3; do
+			crash
+			run try "$kind" host/f
+			[ "$status" = 1 ]
+			run try "$kind" mnt/f
+			[ "$status" = 1 ]
+		done
+		# Who waits can be ended, though only the server that is killed was told.
+		kill -STOP "$SERVER"
+		kill -TERM "$doomed"
+		kill -KILL "$SERVER"
+		soon another_server
+		SERVER=$NEXT
+		wait "$doomed" || [ $? = 143 ]
+		[ ! -s out ]
+		hold_end
+		[ "$SAID" = "done done" ]
+		wait "$waiter"
+		[ "$(cat out)" = held ] && [ ! -s out2 ]
+		# Nothing is left behind, though the one that heard of its end is no more.
+		crash
+		try "$kind" host/f && try "$kind" mnt/f
+	done
+}
+
+@test "a lock that the host took meanwhile is lost: its holder is told at its next step" {
+	local kind ours in out job
+	echo x >mnt/f
+	for kind in flock record; do
+		hold "$kind" mnt/f
+		kill -STOP "$FS_JOB"
+		kill -KILL "$SERVER"
+		coproc OURS { holder "$kind" host/f 3>&-; }
+		in=${OURS[1]} out=${OURS[0]} job=$OURS_PID
+		read -r -t 30 -u "$out" word && [ "$word" = held ]
+		kill -CONT "$FS_JOB"
+		soon another_server
+		SERVER=$NEXT
+		run try "$kind" mnt/f
+		[ "$status" = 1 ]
+		hold_end
+		[ "$SAID" = "EIO EIO" ]
+		grep -q 'lost' log
+		echo >&"$in" && read -r -t 30 -u "$out" word && [ "$word" = "done done" ]
+		eval "exec $in>&-"
+		wait "$job"
+		# The file itself is as good as ever.
+		try "$kind" mnt/f && hold "$kind" mnt/f && hold_end && [ "$SAID" = "done done" ]
+	done
 }
 
 @test "a listing of 20,000 names goes on where it was" {

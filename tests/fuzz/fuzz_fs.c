@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define STEPS 64
 
 static const struct journal_caps caps = {
-	.inodes = 256, .handles = 64, .entries = {256, 64, 32}, .ring = 4096};
+	.inodes = 256, .handles = 64, .locks = 256, .entries = {256, 64, 32}, .ring = 4096};
 
 struct world {
 	void *memory; /* the journal's */
@@ -154,7 +154,8 @@ world_end(struct world *w)
 		"outside was changed");
 	fs_tables_reset(&w->fs);
 	must(w->fs.ninodes == 1 && w->fs.nentries == 0 && w->fs.nhandles == 0 &&
-			w->fs.ncached == 0 && w->fs.nheld == 0,
+			w->fs.ncached == 0 && w->fs.nheld == 0 && w->fs.nlock_waits == 0 &&
+			w->fs.nlock_owners == 0 && w->fs.nlock_ranges == 0,
 		"something was not released");
 	w->fs.journal = NULL;
 	w->fs.root->record = NULL;
@@ -237,6 +238,29 @@ fill_fixed(struct world *w, uint32_t op, uint8_t *in, size_t n)
 		memset(in + 33, 0, 7);
 		memset(in + 42, 0, 14);
 		break;
+	case FUSE_GETLK:
+	case FUSE_SETLK:
+	case FUSE_SETLKW: {
+		/* Few owners and bytes, which now and then are SQLite's; whole files. */
+		struct fuse_lk_in lk = {.fh = fh,
+			.owner = in[0] % 3,
+			.lk = {.start = in[1] % 16, .end = in[2], .type = in[3] % 4, .pid = 1},
+			.lk_flags = in[4] % 4 == 0};
+
+		if (in[1] > 240)
+			lk.lk.start = lk.lk.end = 128;
+		if (in[2] > 240)
+			lk.lk.end = INT64_MAX;
+		memcpy(in, &lk, sizeof(lk));
+		break;
+	}
+	case FUSE_FLUSH: {
+		uint64_t owner = in[0] % 3;
+
+		memcpy(in, &fh, sizeof(fh));
+		memcpy(in + 16, &owner, sizeof(owner));
+		break;
+	}
 	case FUSE_READ:
 	case FUSE_READDIR:
 	case FUSE_READDIRPLUS:
@@ -289,6 +313,10 @@ fixed_size(uint32_t op)
 	case FUSE_LSEEK:
 	case FUSE_FLUSH:
 		return 24;
+	case FUSE_GETLK:
+	case FUSE_SETLK:
+	case FUSE_SETLKW:
+		return sizeof(struct fuse_lk_in);
 	case FUSE_FALLOCATE:
 		return sizeof(struct fuse_fallocate_in);
 	case FUSE_COPY_FILE_RANGE:
@@ -384,15 +412,22 @@ step(struct world *w)
 		FUSE_WRITE, FUSE_STATFS, FUSE_RELEASE, FUSE_SETXATTR, FUSE_GETXATTR, FUSE_LISTXATTR,
 		FUSE_REMOVEXATTR, FUSE_OPENDIR, FUSE_READDIR, FUSE_READDIRPLUS, FUSE_RELEASEDIR,
 		FUSE_CREATE, FUSE_CREATE, FUSE_FALLOCATE, FUSE_LSEEK, FUSE_COPY_FILE_RANGE,
-		FUSE_TMPFILE, FUSE_BATCH_FORGET};
+		FUSE_TMPFILE, FUSE_BATCH_FORGET, FUSE_SETLK, FUSE_SETLK, FUSE_SETLKW, FUSE_GETLK,
+		FUSE_FLUSH, FUSE_INTERRUPT};
 	CLEAN_BUF struct buf m = BUF_INIT;
 	struct fuse_in_header h = {.opcode = ops[byte(w) % sizeof(ops)], .unique = ++w->unique};
 	uint64_t forget[3] = {1, 0, 1};
 	size_t n = fixed_size(h.opcode);
 
 	h.nodeid = an_id(w);
+	/* As the pump sends it, which has answered already. */
+	if ((h.opcode == FUSE_RELEASE || h.opcode == FUSE_RELEASEDIR) && byte(w) % 2)
+		h.unique = 0;
 	buf_append(&m, &h, sizeof(h));
 	if (h.opcode == FUSE_FORGET) {
+		buf_append(&m, forget, 8);
+	} else if (h.opcode == FUSE_INTERRUPT) {
+		forget[0] = w->unique - byte(w) % 8;
 		buf_append(&m, forget, 8);
 	} else if (h.opcode == FUSE_BATCH_FORGET) {
 		forget[1] = h.nodeid;
@@ -405,9 +440,13 @@ step(struct world *w)
 	h.len = (uint32_t)m.len;
 	memcpy(m.data, &h.len, sizeof(h.len));
 	dispatch(&w->fs, m.data, m.len);
-	/* Nothing is said twice. */
-	if (!fuse_request_is_oneway(h.opcode) && w->fs.out.len > 0)
+	/* Nothing is said twice, and who waits for a lock is answered later. */
+	if (!fuse_request_is_oneway(h.opcode) && h.unique != 0 && w->fs.out.len > 0 &&
+		h.opcode != FUSE_SETLK && h.opcode != FUSE_SETLKW)
 		learn(w, h.opcode);
+	if (w->fs.lock_retry_ms != 0)
+		lock_retry(&w->fs);
+	buf_clear(&w->fs.notes);
 	buf_clear(&w->fs.out);
 	journal_sent(&w->fs);
 }
@@ -430,8 +469,8 @@ static void
 write_anything(struct world *w)
 {
 	uint8_t *const at[] = {(void *)w->journal.head, (void *)w->journal.inodes,
-		(void *)w->journal.handles, w->journal.entries[0], w->journal.entries[1],
-		w->journal.ring};
+		(void *)w->journal.handles, (void *)w->journal.locks, w->journal.entries[0],
+		w->journal.entries[1], w->journal.ring};
 
 	for (int n = byte(w) % 8; n > 0; n--) {
 		uint8_t *p = at[byte(w) % (sizeof(at) / sizeof(at[0]))];

@@ -450,3 +450,12 @@ fk_teardown(void **state)
 		print_error("the server ended with %d\n", r);
 	return r;
 }
+
+static inline struct fuse_lk_in
+fk_lock_in(uint64_t fh, uint64_t owner, uint32_t type, uint64_t start, uint64_t end, uint32_t flags)
+{
+	return (struct fuse_lk_in){.fh = fh,
+		.owner = owner,
+		.lk = {.start = start, .end = end, .type = type, .pid = (uint32_t)owner + 1000},
+		.lk_flags = flags};
+}

@@ -454,6 +454,35 @@ test_overflow(void **state)
 	assert_true(fk_wait_note(k, all_losses_said, &l, SOON_MS));
 }
 
+/* Whoever has it open goes on, as on a disk; it leads nowhere. */
+static void
+test_removed_folder(void **state)
+{
+	struct fk *k = *state;
+	struct fuse_attr at;
+	int64_t id;
+
+	assert_int_equal(mkdirat(k->rootfd, "d", 0755), 0);
+	assert_int_equal(mkdirat(k->rootfd, "e", 0755), 0);
+	id = fk_lookup(k, ROOT, "d");
+	assert_true(fk_lookup(k, (uint64_t)id, "none") == 0);
+	assert_int_equal(renameat(k->rootfd, "e", k->rootfd, "d"), 0);
+	EXPECT_ENTRY(k, ROOT, "d");
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(fk_getattr(k, (uint64_t)id, &at), 0);
+		assert_int_equal(at.nlink, 0);
+		assert_int_equal(fk_mkdir(k, (uint64_t)id, "x", 0755), -ENOENT);
+	}
+	assert_int_equal(
+		fk_call(k, FUSE_OPENDIR, (uint64_t)id, FK_IN(fuse_open_in, 0), NULL, 0), 0);
+	/* One that was only moved is not reached by what was known of it. */
+	id = fk_lookup(k, ROOT, "d");
+	assert_true(fk_lookup(k, (uint64_t)id, "none") == 0);
+	assert_int_equal(renameat(k->rootfd, "d", k->dirfd, "away"), 0);
+	EXPECT_ENTRY(k, ROOT, "d");
+	assert_int_equal(fk_getattr(k, (uint64_t)id, NULL), -ESTALE);
+}
+
 int
 main(void)
 {
@@ -462,6 +491,7 @@ main(void)
 		T(test_content),
 		T(test_attributes),
 		T(test_names),
+		T(test_removed_folder),
 		T(test_listing),
 		T(test_own_changes_are_silent),
 		T(test_host_and_guest_write),

@@ -13,10 +13,7 @@ static const struct range whole = {0, INT64_MAX};
 static struct fuse_lk_in
 lock_in(uint64_t fh, uint64_t owner, uint32_t type, struct range r, uint32_t flags)
 {
-	return (struct fuse_lk_in){.fh = fh,
-		.owner = owner,
-		.lk = {.start = r.start, .end = r.end, .type = type, .pid = (uint32_t)owner + 1000},
-		.lk_flags = flags};
+	return fk_lock_in(fh, owner, type, r.start, r.end, flags);
 }
 
 static int

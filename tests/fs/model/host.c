@@ -172,7 +172,7 @@ mount_difference(const char *a, const char *b)
 	view_take(t.root[PLAIN], a, b, &plain);
 	view_take(t.root[MOUNT], a, b, &mount);
 	what = view_difference(&plain, &mount);
-	return what == NULL && !handles_agree() ? "an open file" : what;
+	return what != NULL ? what : handles_difference();
 }
 
 /* Waits until both agree with the plain side on everything, and on the content of two files. */

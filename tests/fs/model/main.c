@@ -11,8 +11,9 @@
  * With SECONDS there are as many rounds, each with the next seed, as fit. FS_MODEL_TRACE=1 tells
  * each operation.
  */
-#include <fcntl.h>
 #include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -239,6 +240,7 @@ main(int argc, char **argv)
 	}
 	memset(t.open, -1, sizeof(t.open));
 	umask(022);
+	signal(SIGPIPE, SIG_IGN); /* a FIFO whose reader is gone: EPIPE, on both sides */
 	host_begin(argc > 5 ? argv[5] : NULL);
 	end = deadline_in_ms(number(argc, argv, 6) * 1000);
 	seed = number(argc, argv, 3);

@@ -78,7 +78,8 @@ struct pair *any_open(void);
 void same_stat(const struct stat *a, const struct stat *b);
 void stat_both(const char *p, int flags);
 char *list(int root, const char *p);
-bool handles_agree(void);
+/* What differs in the attributes of open files, or NULL. */
+const char *handles_difference(void);
 /* What a root shows: of two names everything, of all the rest names and attributes. */
 struct view {
 	uint64_t a, b, tree;

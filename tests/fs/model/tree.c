@@ -36,22 +36,32 @@ stat_both(const char *p, int flags)
 		same_stat(&st[MOUNT], &st[PLAIN]);
 }
 
-bool
-handles_agree(void)
+/* NULL: all the same; valid until the next call. */
+const char *
+handles_difference(void)
 {
+	static char text[200];
+
 	for (int k = 0; k < HANDLES; k++) {
-		struct stat st[SIDES];
+		struct stat m, p;
+		int r;
 
 		/* A FIFO is open in the guest alone: when the host unlinks it, nothing leads there.
 		 */
-		if (t.open[k].fd[MOUNT] < 0 || fstat(t.open[k].fd[PLAIN], &st[PLAIN]) < 0 ||
-			S_ISFIFO(st[PLAIN].st_mode))
+		if (t.open[k].fd[MOUNT] < 0 || fstat(t.open[k].fd[PLAIN], &p) < 0 ||
+			S_ISFIFO(p.st_mode))
 			continue;
-		if (fstat(t.open[k].fd[MOUNT], &st[MOUNT]) < 0 ||
-			!stats_agree(&st[MOUNT], &st[PLAIN]))
-			return false;
+		r = fstat(t.open[k].fd[MOUNT], &m);
+		if (r == 0 && stats_agree(&m, &p))
+			continue;
+		snprintf(text, sizeof(text),
+			"open file %d: mount: %s, mode %o links %ld size %ld; plain: %o %ld %ld", k,
+			r < 0 ? strerror(errno) : "found", r < 0 ? 0 : m.st_mode,
+			r < 0 ? 0 : (long)m.st_nlink, r < 0 ? 0 : (long)m.st_size, p.st_mode,
+			(long)p.st_nlink, (long)p.st_size);
+		return text;
 	}
-	return true;
+	return NULL;
 }
 
 static int
