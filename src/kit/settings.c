@@ -87,6 +87,15 @@ pick_keys(const struct gather *g, const char *path, const struct strv *keys, con
 }
 
 static int
+too_much(const struct gather *g)
+{
+	return err_set(g->e, EFBIG,
+		"your settings of '%s' are more than %d files or %d MiB: leave out "
+		"--with-settings, or name fewer of them in a kit of your own",
+		g->k->name, HOME_FILES_MAX, HOME_BYTES_MAX >> 20);
+}
+
+static int
 take_content(struct gather *g, const char *path, unsigned mode, const struct strv *keys,
 	struct buf *content)
 {
@@ -109,10 +118,7 @@ take_content(struct gather *g, const char *path, unsigned mode, const struct str
 	}
 	g->bytes += content->len;
 	if (++g->nfiles > HOME_FILES_MAX || g->bytes > HOME_BYTES_MAX)
-		return err_set(g->e, EFBIG,
-			"your settings of '%s' are more than %d files or %d MiB: leave out "
-			"--with-settings, or name fewer of them in a kit of your own",
-			g->k->name, HOME_FILES_MAX, HOME_BYTES_MAX >> 20);
+		return too_much(g);
 	home_add(g->h, path, mode, content);
 	return 0;
 }
@@ -152,18 +158,21 @@ static int
 /* NOLINTNEXTLINE(misc-no-recursion): DEPTH_MAX bounds it */
 take_folder(struct gather *g, int fd, const char *path, unsigned depth)
 {
-	CLEAN_CLOSEDIR DIR *d = NULL;
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEAN_CLOSEDIR DIR *d = own >= 0 ? fdopendir(own) : NULL;
 	CLEAN_STRV struct strv names = {0};
 	struct dirent *de;
-	int r = 0, again = dup(fd);
+	int r = 0;
 
-	d = again >= 0 ? fdopendir(again) : NULL;
 	if (d == NULL)
 		return err_sys(g->e, errno, "read folder '~/%s'", path);
-	while ((de = readdir(d)) != NULL && names.n <= HOME_FILES_MAX)
+	while ((de = readdir(d)) != NULL) {
 		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0 &&
 			strcmp(de->d_name, ".git") != 0)
 			strv_add(&names, de->d_name);
+		if (names.n > HOME_FILES_MAX)
+			return too_much(g);
+	}
 	if (names.n > 1)
 		qsort(names.v, names.n, sizeof(*names.v), by_name);
 	for (size_t i = 0; i < names.n && r == 0; i++) {

@@ -330,6 +330,26 @@ too_much_is_an_error(void **state)
 	assert_non_null(strstr(e.msg, "more than 512 files or 8 MiB"));
 }
 
+/* Not its beginning, silently. */
+static void
+a_folder_of_too_many_folders_is_an_error(void **state)
+{
+	CLEAN_KIT struct kit k = {0};
+	CLEAN_HOME struct home h = {0};
+	CLEAN_STRV struct strv left = {0};
+	struct err e = {0};
+
+	assert_int_equal(kit_parse(kit_text, strlen(kit_text), &k, &e), 0);
+	for (int i = 0; i < HOME_FILES_MAX + 1; i++) {
+		CLEAN_FREE char *path = xasprintf("%s/.x/skills/%03d", (char *)*state, i);
+
+		if (i == HOME_FILES_MAX)
+			assert_int_equal(home_add_settings(&h, &k, *state, "/w", &left, &e), 0);
+		assert_int_equal(io_mkdirs(path, 0755, &e), 0);
+	}
+	assert_int_equal(home_add_settings(&h, &k, *state, "/w", &left, &e), -EFBIG);
+}
+
 int
 main(void)
 {
@@ -341,6 +361,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 			what_leads_elsewhere_or_is_secret_stays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_folder_that_is_a_link_is_left, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_folder_of_too_many_folders_is_an_error, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(too_much_is_an_error, set_up, tear_down)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
