@@ -9,7 +9,7 @@ run='qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring uidmap e2fspro
 	tar git ca-certificates'
 check='libcmocka-dev bats cpio tmux jq curl python3 git gcc clang clang-format clang-tidy
 	cppcheck shellcheck mandoc bsdextrautils iproute2
-	procps psmisc util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin attr'
+	nghttp2-server procps psmisc util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin attr'
 
 case ${1:-build} in
 build) packages=$build ;;

@@ -10,14 +10,16 @@
 static const struct {
 	const char *scheme;
 	uint16_t port;
-	bool http;
-} schemes[] = {{"https://", 443, true}, {"http://", 80, true}, {"wss://", 443, true},
-	{"ws://", 80, true}, {"ssh://", 22, false}, {"git://", 9418, false}};
+	bool http, tls;
+} schemes[] = {{"https://", 443, true, true}, {"http://", 80, true, false},
+	{"wss://", 443, true, true}, {"ws://", 80, true, false}, {"ssh://", 22, false, false},
+	{"git://", 9418, false, false}};
 
 /* What was asked about. */
 struct target {
 	struct rule rule; /* the destination as a rule of its own: a host or an address */
 	const char *path; /* of a URL: "/" at the least; NULL: none was given */
+	bool tls;         /* a URL that says so */
 };
 
 static int
@@ -54,6 +56,7 @@ parse_target(const char *word, struct target *t, struct err *e)
 		host = strcspn(rest, "/?#");
 		if (schemes[i].http)
 			t->path = rest[host] == '/' ? rest + host : "/";
+		t->tls = schemes[i].tls;
 		return parse_authority(word, rest, host, schemes[i].port, t, e);
 	}
 	if (strstr(word, "://") != NULL)
@@ -74,6 +77,16 @@ is_overridden(const struct sandbox *s, const char *host, uint16_t port)
 	return false;
 }
 
+/* Whether its requests decide, and so its TLS would have to be looked into. */
+static bool
+needs_requests(const struct policy *p, const struct policy_dest *d)
+{
+	struct policy_dest any = *d;
+
+	any.method = any.target = NULL;
+	return policy_decide(p, &any).outcome == POLICY_INSPECT;
+}
+
 static const char *
 outcome_name(enum policy_outcome o)
 {
@@ -82,7 +95,7 @@ outcome_name(enum policy_outcome o)
 
 static void
 print_text(const char *target, const struct policy_dest *d, const struct policy_decision *v,
-	const char *command)
+	const char *command, bool looked_into)
 {
 	static const char *const heads[] = {[POLICY_ALLOW] = "Allowed",
 		[POLICY_DENY] = "Denied",
@@ -100,6 +113,8 @@ print_text(const char *target, const struct policy_dest *d, const struct policy_
 	if (v->outcome == POLICY_ALLOW && d->addr == NULL && !d->overridden)
 		printf("  the addresses that it resolves to are looked at when it is connected "
 		       "to\n");
+	if (looked_into)
+		printf("  its TLS is looked into: a rule asks for methods or paths\n");
 	if (command[0] != '\0' && v->outcome == POLICY_DENY)
 		printf("  to allow it: %s\n", command);
 }
@@ -121,6 +136,26 @@ print_json(const char *target, const struct policy_decision *v, const char *comm
 	json_decref(o);
 }
 
+/* Two rules of the owner's that contradict each other: net lets nothing through. */
+static enum policy_outcome
+print_hidden(const struct args *a, const char *target)
+{
+	static const char why[] = "a rule asks for methods or paths, and a bypass rule keeps them "
+				  "from being seen";
+	json_t *o;
+
+	if (!args_has(a, "json")) {
+		printf("Denied: %s\n  %s\n", target, why);
+		return POLICY_DENY;
+	}
+	o = json_pack("{s:s,s:s,s:s,s:s}", "target", target, "decision", "denied", "rule",
+		"<bypass>", "reason", why);
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	printf("\n");
+	json_decref(o);
+	return POLICY_DENY;
+}
+
 static enum policy_outcome
 judge(const struct args *a, const struct target *t, const struct sandbox *s, const struct policy *p)
 {
@@ -139,15 +174,19 @@ judge(const struct args *a, const struct target *t, const struct sandbox *s, con
 		.target = t->path != NULL ? t->path : "/"};
 	char target[RULE_TEXT_MAX], command[POLICY_ALLOW_WITH_MAX];
 	struct policy_decision v;
+	bool looked_into;
 
 	rule_format(&t->rule, target);
 	d.overridden = is_name && is_overridden(s, name, d.port);
 	v = policy_decide(p, &d);
+	looked_into = t->tls && needs_requests(p, &d);
+	if (looked_into && policy_bypasses(p, &d))
+		return print_hidden(a, target);
 	policy_allow_with(&d, &v, s->name, command);
 	if (args_has(a, "json"))
 		print_json(target, &v, command);
 	else
-		print_text(target, &d, &v, command);
+		print_text(target, &d, &v, command, looked_into);
 	return v.outcome;
 }
 

@@ -71,16 +71,16 @@ find(const struct h2_fields *f, const char *name)
 static nghttp2_nv
 nv(const char *name, size_t name_len, const char *value, size_t value_len)
 {
-	return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name,
+	return (nghttp2_nv){.name = (uint8_t *)name,
 		.namelen = name_len,
-		.value = (uint8_t *)(uintptr_t)value,
+		.value = (uint8_t *)value,
 		.valuelen = value_len};
 }
 
 static nghttp2_nv
 nv_text(const char *name, const char *value)
 {
-	return nv(name, strlen(name), value, strlen(value));
+	return nv(name, strlen(name), value, value != NULL ? strlen(value) : 0);
 }
 
 /* Those that go on, behind the n that are there. */
@@ -370,9 +370,8 @@ begin_record(struct h2_stream *st)
 static struct page_form
 form_of(const struct h2_fields *f, const char *method)
 {
-	struct http_request q;
+	struct http_request q = {.method = {method, strlen(method)}};
 
-	q.method = (struct http_str){method, strlen(method)};
 	q.nfields = show(f, q.fields);
 	return page_form_of(&q);
 }

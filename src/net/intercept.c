@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -172,7 +173,7 @@ on_upstream(void *arg, const struct upstream_result *r)
 	i->upstream = NULL;
 	i->up = *r;
 	if (r->tls_failed != NULL) {
-		strcpy(i->tls_failed, r->tls_failed);
+		snprintf(i->tls_failed, sizeof(i->tls_failed), "%s", r->tls_failed);
 		i->up.tls_failed = i->tls_failed;
 	}
 	start_leaf(i);

@@ -13,10 +13,18 @@
 
 #include "tls.h"
 
-static const unsigned char alpn_both[] = "\x02h2\x08http/1.1";
-#define ALPN_H2    (alpn_both)
-#define ALPN_HTTP1 (alpn_both + 3)
-enum { ALPN_H2_LEN = 3, ALPN_HTTP1_LEN = 9, READ_BUFFER = 65536 };
+/* RFC 7301: each name with its length in front. */
+struct protocols {
+	const unsigned char *p;
+	unsigned n;
+};
+
+static const unsigned char alpn_names[] = "\x02h2\x08http/1.1";
+static const struct protocols choices[] = {[TLS_ALPN_NONE] = {NULL, 0},
+	[TLS_ALPN_HTTP1] = {alpn_names + 3, 9},
+	[TLS_ALPN_H2] = {alpn_names, 3}};
+
+enum { READ_BUFFER = 65536 };
 
 struct tls {
 	EVP_PKEY *key;
@@ -29,15 +37,14 @@ static int
 choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
 	unsigned in_len, void *arg)
 {
-	enum tls_alpn want = (enum tls_alpn)(intptr_t)SSL_get_app_data(ssl);
+	const struct protocols *want = SSL_get_app_data(ssl);
 	unsigned char *at;
 	int r;
 
 	(void)arg;
-	if (want == TLS_ALPN_NONE)
+	if (want->n == 0)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
-	r = SSL_select_next_proto(&at, out_len, want == TLS_ALPN_H2 ? ALPN_H2 : ALPN_HTTP1,
-		want == TLS_ALPN_H2 ? ALPN_H2_LEN : ALPN_HTTP1_LEN, in, in_len);
+	r = SSL_select_next_proto(&at, out_len, want->p, want->n, in, in_len);
 	*out = at;
 	return r == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
@@ -164,7 +171,7 @@ tls_server(struct tls *t, int fd, X509 *leaf, enum tls_alpn alpn)
 		SSL_free(ssl);
 		return NULL;
 	}
-	SSL_set_app_data(ssl, (void *)(intptr_t)alpn);
+	SSL_set_app_data(ssl, (struct protocols *)&choices[alpn]);
 	SSL_set_accept_state(ssl);
 	return ssl;
 }
@@ -185,8 +192,9 @@ set_name(SSL *ssl, const char *name)
 SSL *
 tls_client(struct tls *t, int fd, const char *name, bool h2, bool http1)
 {
-	const unsigned char *alpn = h2 ? ALPN_H2 : ALPN_HTTP1;
-	unsigned len = (h2 ? ALPN_H2_LEN : 0U) + (http1 ? ALPN_HTTP1_LEN : 0U);
+	/* h2 stands in front: both names are one text. */
+	const unsigned char *alpn = choices[h2 ? TLS_ALPN_H2 : TLS_ALPN_HTTP1].p;
+	unsigned len = (h2 ? choices[TLS_ALPN_H2].n : 0) + (http1 ? choices[TLS_ALPN_HTTP1].n : 0);
 	SSL *ssl = make_client(t) ? SSL_new(t->client) : NULL;
 
 	if (ssl == NULL || !set_name(ssl, name) || SSL_set_fd(ssl, fd) != 1 ||

@@ -46,12 +46,14 @@ finish(struct upstream *u, const struct upstream_result *r)
 static void
 connected(struct upstream *u)
 {
-	const struct upstream_result r = {.reach = {.end = REACH_CONNECTED,
-						  .fd = TAKE_FD(u->fd),
-						  .to = u->o.to,
-						  .decision = u->decision},
-		.ssl = TAKE_PTR(u->ssl)};
+	struct upstream_result r = {.ssl = u->ssl};
 
+	r.reach.end = REACH_CONNECTED;
+	r.reach.fd = u->fd;
+	r.reach.to = u->o.to;
+	r.reach.decision = u->decision;
+	u->ssl = NULL;
+	u->fd = -1;
 	finish(u, &r);
 }
 

@@ -241,11 +241,15 @@ policy_decide(const struct policy *p, const struct policy_dest *d)
 bool
 policy_bypasses(const struct policy *p, const struct policy_dest *d)
 {
+	const char *name = d->name == NULL                             ? ""
+			   : host_name_kind(d->name) == HOST_NAME_HOST ? "localhost"
+								       : d->name;
+
 	for (size_t i = 0; i < p->nown; i++) {
 		const struct rule *r = &p->rules[i];
 
 		if (r->effect == RULE_BYPASS &&
-			(rule_matches_name(r, d->name != NULL ? d->name : "", d->port, d->udp) ||
+			(rule_matches_name(r, name, d->port, d->udp) ||
 				(d->addr != NULL &&
 					rule_matches_addr(r, d->addr, d->port, d->udp))))
 			return true;

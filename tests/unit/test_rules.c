@@ -678,6 +678,13 @@ test_bypass(void **state)
 	assert_false(policy_bypasses(&p, &q.dest));
 	read_question("b.test|192.0.2.4 443", &q);
 	assert_true(policy_bypasses(&p, &q.dest));
+	policy_release(&p);
+	/* The host's own services have one name in rules and others inside. */
+	policy_from("locked\nbypass localhost:8443\n", &p);
+	read_question("host.docker.internal| 8443", &q);
+	assert_true(policy_bypasses(&p, &q.dest));
+	read_question("host.docker.internal| 8444", &q);
+	assert_false(policy_bypasses(&p, &q.dest));
 }
 
 static bool
