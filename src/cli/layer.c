@@ -42,20 +42,12 @@ struct builder {
 
 /* ---- its sandbox ---- */
 
-struct fill_job {
-	const struct image *base;
-	const struct policy *policy;
-};
-
 static int
 fill_folder(const char *dir, void *arg, struct err *e)
 {
-	const struct fill_job *j = arg;
 	CLEAN_FREE char *policy = xasprintf("%s/policy.json", dir);
-	CLEAN_FREE char *disk = xasprintf("%s/disk.qcow2", dir);
-	int r = policy_file_save(policy, j->policy, e);
 
-	return r == 0 ? vmm_disk_create(disk, j->base->disk, VMM_RAW, j->base->disk_bytes, e) : r;
+	return policy_file_save(policy, arg, e);
 }
 
 static int
@@ -67,11 +59,10 @@ make_builder_sandbox(const struct builder *b, struct image *base, struct err *e)
 		.accel = xstrdup(b->q->accel != NULL ? b->q->accel : "auto"),
 		.disk_bytes = base->disk_bytes,
 		.created = time(NULL)};
-	struct fill_job job = {base, b->q->policy};
 	int r;
 
 	make_shape(&s);
-	r = sandbox_create(&b->c->paths, &s, fill_folder, &job, e);
+	r = sandbox_create(&b->c->paths, &s, fill_folder, (void *)b->q->policy, e);
 	sandbox_release(&s);
 	return r;
 }

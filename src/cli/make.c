@@ -203,30 +203,33 @@ make_image(struct cli *c, bool rebuild, struct ui *u, struct image *ret, struct 
 }
 
 struct fill_job {
-	const struct image *image;
 	const struct kit *kit;
-	uint64_t bytes;
 	const struct policy *policy;
 };
+
+/* The disk is made when the sandbox starts for the first time, but a full one is told of here. */
+static int
+check_space(const char *dir, struct err *e)
+{
+	struct statvfs fs;
+
+	if (statvfs(dir, &fs) < 0 || (uint64_t)fs.f_bavail * fs.f_frsize >= MIB)
+		return 0;
+	return err_set(e, ENOSPC,
+		"the file system of '%.*s' is full: free space, or set XDG_DATA_HOME to a folder "
+		"on another one",
+		(int)(strrchr(dir, '/') - dir), dir);
+}
 
 static int
 fill_folder(const char *dir, void *arg, struct err *e)
 {
 	const struct fill_job *j = arg;
 	CLEAN_FREE char *policy = xasprintf("%s/policy.json", dir);
-	CLEAN_FREE char *disk = xasprintf("%s/disk.qcow2", dir);
-	bool layer = j->image->layer != NULL;
-	int r = policy_file_save(policy, j->policy, e);
-	struct statvfs fs;
+	int r = check_space(dir, e);
 
 	if (r == 0)
-		r = vmm_disk_create(disk, layer ? j->image->layer : j->image->disk,
-			layer ? VMM_QCOW2 : VMM_RAW, j->bytes, e);
-	if (r < 0 && statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < MIB)
-		return err_set(e, ENOSPC,
-			"the file system of '%.*s' is full: free space, or set XDG_DATA_HOME to a "
-			"folder on another one",
-			(int)(strrchr(dir, '/') - dir), dir);
+		r = policy_file_save(policy, j->policy, e);
 	return r == 0 ? agent_keep(j->kit, dir, e) : r;
 }
 
@@ -332,7 +335,7 @@ create_on_image(struct cli *c, const struct args *a, const struct kit *kit, stru
 	if (r == 0)
 		r = pick_disk(a, img.disk_bytes, &s->disk_bytes, e);
 	if (r == 0) {
-		struct fill_job job = {&img, kit, s->disk_bytes, policy};
+		struct fill_job job = {kit, policy};
 
 		s->image = xstrdup(img.id);
 		r = sandbox_create(&c->paths, s, fill_folder, &job, e);

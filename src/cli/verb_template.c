@@ -7,6 +7,7 @@
 
 #include <base/mem.h>
 #include <image/image.h>
+#include <snapshot/snapshot.h>
 #include <supervisor/supervisor.h>
 
 #include "verbs.h"
@@ -40,6 +41,7 @@ remove_one(struct cli *c, const char *id, struct err *e)
 {
 	CLEAN_CLOSE int lock = state_images_lock(&c->paths, true, e);
 	CLEAN_STRV struct strv users = {0};
+	uint64_t freed;
 	int r = lock < 0 ? lock : users_of(c, id, &users, e);
 
 	if (users.n > 0)
@@ -48,39 +50,65 @@ remove_one(struct cli *c, const char *id, struct err *e)
 			users.v[0]);
 	if (lock >= 0 && r < 0)
 		return err_prefix(e, "whether a sandbox stands on template '%s'", id);
-	return r < 0 ? r : image_remove(c->paths.data, id, e);
+	if (r == 0)
+		r = image_remove(c->paths.data, id, e);
+	return r < 0 ? r : snapshot_drop(c->paths.data, id, &freed, e);
+}
+
+/* What the snapshots of a template take on the disk. */
+static uint64_t
+snapshots_of(const struct snapshot_list *l, const char *id, int *ret_n)
+{
+	uint64_t sum = 0;
+
+	*ret_n = 0;
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->v[i].image, id) == 0) {
+			sum += l->v[i].used_bytes;
+			++*ret_n;
+		}
+	return sum;
 }
 
 static int
 template_ls(struct cli *c, bool json, struct err *e)
 {
+	CLEANUP(snapshot_list_release) struct snapshot_list snapshots = {0};
 	struct image_list l = {0};
 	json_t *all = json_array();
 	int r = image_list(c->paths.data, &l, e);
 
+	if (r == 0)
+		r = snapshot_list(c->paths.data, &snapshots, e);
 	if (r == 0 && !json)
-		printf("%-32s  %-10s  %-16s  %-9s  %s\n", "TEMPLATE", "SIZE", "CREATED",
-			"SANDBOXES", "ON");
+		printf("%-32s  %-10s  %-16s  %-9s  %-10s  %s\n", "TEMPLATE", "SIZE", "CREATED",
+			"SANDBOXES", "SNAPSHOTS", "ON");
 	for (size_t i = 0; r == 0 && i < l.n; i++) {
 		CLEAN_STRV struct strv users = {0};
 		time_t t = (time_t)l.v[i].created;
-		char size[16], created[32] = "";
+		char size[16], snapshot_size[16], created[32] = "";
+		uint64_t bytes;
+		int nsnapshots;
 		struct tm tm;
 
 		users_of(c, l.v[i].id, &users, NULL);
+		bytes = snapshots_of(&snapshots, l.v[i].id, &nsnapshots);
 		str_from_size(l.v[i].used_bytes, size);
+		str_from_size(bytes, snapshot_size);
 		if (localtime_r(&t, &tm) == NULL ||
 			strftime(created, sizeof(created), "%Y-%m-%d %H:%M", &tm) == 0)
 			created[0] = '\0';
 		if (!json)
-			printf("%-32s  %-10s  %-16s  %-9zu  %s\n", l.v[i].id, size, created,
-				users.n, l.v[i].base != NULL ? l.v[i].base : "-");
+			printf("%-32s  %-10s  %-16s  %-9zu  %-10s  %s\n", l.v[i].id, size, created,
+				users.n, nsnapshots > 0 ? snapshot_size : "-",
+				l.v[i].base != NULL ? l.v[i].base : "-");
 		json_array_append_new(
-			all, json_pack("{s:s,s:s,s:s?,s:I,s:I,s:s,s:i}", "id", l.v[i].id, "name",
-				     l.v[i].name, "base", l.v[i].base, "used_bytes",
+			all, json_pack("{s:s,s:s,s:s?,s:I,s:I,s:s,s:i,s:i,s:I}", "id", l.v[i].id,
+				     "name", l.v[i].name, "base", l.v[i].base, "used_bytes",
 				     (json_int_t)l.v[i].used_bytes, "created",
 				     (json_int_t)l.v[i].created, "kernel", l.v[i].kernel_version,
-				     "sandboxes", (int)users.n));
+				     "sandboxes", (int)users.n, "snapshots", nsnapshots,
+				     "snapshot_bytes", (json_int_t)bytes));
 	}
 	if (r == 0 && json) {
 		json_dumpf(all, stdout, JSON_INDENT(2));
@@ -104,6 +132,21 @@ template_rm(struct cli *c, const struct args *a, struct err *e)
 			printf("%s\n", a->words[i]);
 	}
 	return r;
+}
+
+/* They are made anew when they are needed. */
+static int
+template_prune(struct cli *c, struct err *e)
+{
+	uint64_t freed = 0;
+	char shown[16];
+	int r = snapshot_drop(c->paths.data, NULL, &freed, e);
+
+	if (r < 0)
+		return r;
+	str_from_size(freed, shown);
+	printf("%s freed\n", shown);
+	return 0;
 }
 
 static int
@@ -148,8 +191,10 @@ template_exec(struct cli *c, const struct args *a, struct err *e)
 		return template_rm(c, a, e);
 	if (strcmp(what, "build") == 0)
 		return template_build(c, a, e);
-	return usage_error(
-		e, "write: paddock template ls, template rm TEMPLATE or template build [AGENT]");
+	if (strcmp(what, "prune") == 0)
+		return template_prune(c, e);
+	return usage_error(e, "write: paddock template ls, template rm TEMPLATE, template build "
+			      "[AGENT] or template prune");
 }
 
 static const struct option_def template_options[] = {
@@ -161,6 +206,10 @@ static const struct option_def template_options[] = {
 
 const struct verb verb_template = {.name = "template",
 	.summary = "List, remove or build templates: machine images, and kits' layers on them",
-	.usage = "ls [--json] | rm TEMPLATE... | build [--force] [AGENT|KIT.yaml]",
+	.usage = "ls [--json] | rm TEMPLATE... | build [--force] [AGENT|KIT.yaml] | prune",
+	.details =
+		"The first sandbox of a shape (template, CPUs, memory, ...) leaves a snapshot of\n"
+		"a machine that has booted, and those that follow are clones of it. The last\n"
+		"eight in use are kept, 4 GiB at most; prune removes them all.",
 	.options = template_options,
 	.exec = template_exec};

@@ -5,6 +5,7 @@
 #include <wire/session.h>
 
 #include "loop.h"
+#include "netcfg.h"
 
 struct guest {
 	struct loop *loop;
@@ -16,10 +17,13 @@ struct guest {
 	struct devices *devices;   /* of guest_boot */
 	int link_fd, fs_fd;        /* the two virtio-serial ports, of guest_boot */
 	bool pump_started;
+	struct netcfg network; /* what it has; zero: nothing yet */
 };
 
 /* boot.c: as PID 1 in the initramfs: modules, root file system, switch to it, basic mounts. */
 int guest_boot(struct guest *g, struct err *e);
+/* wait.c: where this boot is for a snapshot: makes everything ready that can be, and says so. */
+int guest_wait(struct guest *g, struct err *e);
 /* identity.c: applies it: clock, entropy, host name, network, users, certificates, git, mounts. */
 int guest_identity_apply(
 	struct guest *g, struct identity *i, struct err *e); /* takes *i's content */

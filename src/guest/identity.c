@@ -100,10 +100,17 @@ static int
 set_network(struct guest *g, const struct identity *i, struct err *e)
 {
 	struct netcfg c;
+	int r;
 
 	if (netcfg_parse(i->address, i->gateway, &c) < 0)
 		return err_set(e, EINVAL, "network: addresses '%s', '%s'", i->address, i->gateway);
-	return netcfg_apply(g->devices, &c, e);
+	/* A clone has it from the machine that it is a clone of. */
+	if (memcmp(&c, &g->network, sizeof(c)) == 0)
+		return 0;
+	r = netcfg_apply(g->devices, &c, e);
+	if (r == 0)
+		g->network = c;
+	return r;
 }
 
 /* The files that name things: hostname(5), hosts(5), resolv.conf(5). */

@@ -47,7 +47,8 @@ start(struct guest *g, struct err *e)
 	if (r < 0)
 		return r;
 	log_debug("the link is served");
-	return guest_docker_listen(g, e);
+	r = guest_docker_listen(g, e);
+	return r == 0 ? guest_wait(g, e) : r;
 }
 
 int

@@ -10,6 +10,9 @@
  * The server speaks after the client's SETTINGS only: whoever finds a line on which somebody else
  * has left an attempt reads no second SETTINGS frame of ours, to acknowledge in vain.
  *
+ * A client begins with its preface; what comes before that is dropped, for it belongs to a client
+ * that was there before (the machine may have been saved, and woken at another line).
+ *
  * The port reads as end of file while no host is connected (virtio_console.c of Linux); a new host
  * wakes its pollers. Hence the edge-triggered wait in that state.
  */
@@ -37,8 +40,9 @@ struct server {
 	struct loop *loop;
 	int fd;
 	struct loop_io *io;
-	bool heard; /* a host has spoken properly: before that, nothing is said */
-	bool lost;  /* no host on the line */
+	size_t preface; /* bytes of it that have come; LINE_PREFACE_LEN: all */
+	bool heard;     /* a host has spoken properly: before that, nothing is said */
+	bool lost;      /* no host on the line */
 	struct loop_timer *flush_timer;
 	const struct stream_ops *ops;
 	void *ops_arg;
@@ -293,6 +297,7 @@ reset(struct server *s)
 	s->h2 = h2_new(s);
 	buf_clear(&s->out);
 	s->heard = false;
+	s->preface = 0;
 }
 
 static void
@@ -301,6 +306,28 @@ line_lost(struct server *s)
 	reset(s);
 	s->lost = true;
 	loop_io_set(s->io, EPOLLIN | EPOLLET);
+}
+
+/*
+ * Looks for the preface; once it is whole, it and all that follows goes to nghttp2. Its beginning
+ * comes again in it once, in "PRI * HTTP": what does not go on there may go on as "PR".
+ */
+static int
+feed(struct server *s, const uint8_t *p, size_t n)
+{
+	static const uint8_t preface[] = LINE_PREFACE;
+
+	for (; s->preface < LINE_PREFACE_LEN; p++, n--) {
+		if (n == 0)
+			return 0;
+		while (s->preface > 0 && *p != preface[s->preface])
+			s->preface = s->preface == strlen("PRI * HTTP") ? 1 : 0;
+		s->preface += *p == preface[s->preface];
+		if (s->preface == LINE_PREFACE_LEN &&
+			nghttp2_session_mem_recv(s->h2, preface, LINE_PREFACE_LEN) < 0)
+			return -EPROTO;
+	}
+	return nghttp2_session_mem_recv(s->h2, p, n) < 0 ? -EPROTO : 0;
 }
 
 static void
@@ -319,7 +346,7 @@ read_port(struct server *s)
 		s->lost = false;
 		loop_io_set(s->io, EPOLLIN);
 	}
-	if (nghttp2_session_mem_recv(s->h2, in.data, in.len) < 0)
+	if (feed(s, in.data, in.len) < 0)
 		reset(s);
 	flush_soon(s);
 }

@@ -327,7 +327,7 @@ supervisor_kill(const struct state_paths *p, const char *name, struct err *e)
 }
 
 char *
-supervisor_guest_binary(struct err *e)
+supervisor_beside(const char *name, struct err *e)
 {
 	static const char *const places[] = {"", "/../libexec/paddock"};
 	char self[PATH_MAX], *slash;
@@ -341,12 +341,18 @@ supervisor_guest_binary(struct err *e)
 	slash = strrchr(self, '/');
 	*slash = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-		char *path = xasprintf("%s%s/paddock-guest", self, places[i]);
+		char *path = xasprintf("%s%s/%s", self, places[i], name);
 
 		if (access(path, R_OK) == 0)
 			return path;
 		free(path);
 	}
-	err_set(e, ENOENT, "paddock-guest is missing beside '%s': install paddock anew", self);
+	err_set(e, ENOENT, "%s is missing beside '%s': install paddock anew", name, self);
 	return NULL;
+}
+
+char *
+supervisor_guest_binary(struct err *e)
+{
+	return supervisor_beside("paddock-guest", e);
 }

@@ -343,7 +343,7 @@ sup_control_finish(struct sup *s, bool failed)
 	for (struct client *c = s->clients; c != NULL; c = c->next) {
 		if (c->waits_for == CONTROL_STOP || c->waits_for == CONTROL_POLICY)
 			reply(c, CONTROL_OK, NULL, 0);
-		else if (c->waits_for == CONTROL_BUSY)
+		else if (c->waits_for == CONTROL_BUSY || (s->again && c->waits_for == CONTROL_WAIT))
 			reply(c, CONTROL_BUSY, NULL, 0);
 		else if (c->waits_for != 0)
 			reply(c, CONTROL_ERROR, why, strlen(why));

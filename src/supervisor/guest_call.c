@@ -140,7 +140,7 @@ on_poll(uv_poll_t *p, int status, int events)
 static void
 on_timeout(uv_timer_t *t)
 {
-	finish(t->data, -1, "the guest did not answer in time");
+	finish(t->data, GUEST_CALL_SILENT, "the guest did not answer in time");
 }
 
 int

@@ -25,6 +25,7 @@
 #include <net/net.h>
 #include <supervisor/supervisor.h>
 
+#include "qemu.h"
 #include "sup.h"
 
 #define RESTARTS_MAX       10
@@ -43,18 +44,14 @@ struct child_plan {
 struct enter {
 	const struct jail *jail;
 	unsigned which;
-	const struct jail_confine *confine; /* QEMU: executed before exec */
 };
 
 static int
 enter_jail(void *arg, struct err *e)
 {
 	struct enter *en = arg;
-	int r = jail_enter(en->jail, en->which, e);
 
-	if (r == 0 && en->confine != NULL)
-		r = jail_confine(en->confine, e);
-	return r;
+	return jail_enter(en->jail, en->which, e);
 }
 
 static void on_child_end(uv_poll_t *p, int status, int events);
@@ -73,23 +70,6 @@ watch(struct sup *s, int slot, const char *role, pid_t pid, int pidfd)
 	uv_poll_start(c->poll, UV_READABLE, on_child_end);
 	log_debug("started %s, pid %d", role, (int)pid);
 	return 0;
-}
-
-/*
- * A process that the guest may take over finds none of the user's variables (tokens, keys) in its
- * memory: only what the resolver's library (resolv.conf(5)) and the sanitizers of a test build
- * read.
- */
-static void
-own_environment(struct strv *ret)
-{
-	static const char *const keys[] = {
-		"LOCALDOMAIN", "RES_OPTIONS", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
-
-	strv_add(ret, "PATH=/usr/local/bin:/usr/bin:/bin");
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		if (getenv(keys[i]) != NULL)
-			strv_setenv(ret, keys[i], getenv(keys[i]));
 }
 
 static int
@@ -165,30 +145,6 @@ spawn_role(struct sup *s, const struct child_plan *p, struct err *e)
 	return spawn(s, &spec, p->slot, p->role, e);
 }
 
-/* The tree that QEMU sees: its own program, libraries and firmware, and this machine's files. */
-static void
-plan_qemu_tree(const struct sup *s, const struct vmm_host *host, struct jail_confine *c)
-{
-	CLEAN_FREE char *disk = state_sandbox_file(&s->paths, s->sandbox.name, "disk.qcow2");
-	const char *const devices[] = {"/dev/null", "/dev/urandom", "/dev/kvm"};
-	size_t ndevices = s->accel == VMM_ACCEL_KVM ? 3 : 2;
-
-	for (size_t i = 0; i < host->folders.n; i++) {
-		jail_confine_add(c, JAIL_BIND, host->folders.v[i], host->folders.v[i], true)->exec =
-			true;
-	}
-	for (size_t i = 0; i < ndevices; i++) {
-		jail_confine_add(c, JAIL_BIND, devices[i], devices[i], false)->dev = true;
-	}
-	jail_confine_add(c, JAIL_BIND, s->image.kernel, VMM_PATH_KERNEL, true);
-	jail_confine_add(c, JAIL_BIND, s->image.initramfs, VMM_PATH_INITRAMFS, true);
-	jail_confine_add(c, JAIL_BIND, s->image.disk, VMM_PATH_BASE, true);
-	if (s->image.layer != NULL)
-		jail_confine_add(c, JAIL_BIND, s->image.layer, VMM_PATH_LAYER, true);
-	jail_confine_add(c, JAIL_BIND, disk, VMM_PATH_DISK, false);
-	c->syscalls = JAIL_SYSCALLS_QEMU;
-}
-
 struct cables {
 	int link[2], fs[2], console[2], qmp[2], control[2], log[2];
 };
@@ -225,41 +181,36 @@ close_cables(struct cables *c)
 static int
 spawn_qemu(struct sup *s, struct cables *c, struct err *e)
 {
-	struct vmm_host host = {0};
-	struct jail_confine tree = {0};
-	CLEAN_STRV struct strv argv = {0};
-	struct vmm_machine m = {.accel = s->accel,
-		.cpus = s->sandbox.cpus,
-		.memory_bytes = s->sandbox.memory_bytes,
-		.tsc_khz = vmm_tsc_khz(),
-		.mac = JAIL_GUEST_MAC,
-		.tap_fd = 3,
-		.link_fd = 4,
-		.fs_fd = 5,
-		.console_fd = 6,
-		.qmp_fd = 7,
-		.layer = s->image.layer != NULL,
-		.debug = log_get_level() == LOG_DEBUG};
-	struct enter en = {.jail = &s->jail, .which = JAIL_ALL, .confine = &tree};
-	struct proc_spec spec = {
-		.fds = {-1, s->log_writer, s->log_writer, s->jail_net.tap_fd, c->link[THEIRS],
-			c->fs[THEIRS], c->console[THEIRS], c->qmp[THEIRS]},
-		.nfds = 8,
-		.prepare = enter_jail,
-		.arg = &en};
-	int r = vmm_host_find(&host, e);
+	CLEAN_FREE char *disk = state_sandbox_file(&s->paths, s->sandbox.name, "disk.qcow2");
+	struct qemu_start q = {.jail = &s->jail,
+		.image = &s->image,
+		.machine = sup_machine_plan(s),
+		.disk = disk,
+		.tap = s->jail_net.tap_fd,
+		.link = c->link[THEIRS],
+		.fs = c->fs[THEIRS],
+		.console = c->console[THEIRS],
+		.qmp = c->qmp[THEIRS],
+		.state = -1,
+		.log = s->log_writer,
+		.lock = s->lock_fd};
+	CLEAN_CLOSE int state = -1;
+	pid_t pid;
+	int pidfd, r;
 
-	if (r == 0)
-		r = vmm_plan(&m, host.qemu, &argv, e);
-	if (r == 0) {
-		plan_qemu_tree(s, &host, &tree);
-		spec.file = host.qemu;
-		spec.argv = argv.v;
-		r = spawn(s, &spec, CHILD_QEMU, "qemu", e);
+	if (s->snapshot.id != NULL) {
+		state = open(s->snapshot.state, O_RDONLY | O_CLOEXEC);
+		if (state < 0)
+			return err_sys(e, errno, "open '%s'", s->snapshot.state);
+		q.machine.memory = VMM_MEMORY_CLONE;
+		q.machine.preload =
+			vmm_needs_preload(s->snapshot.qemu_major, s->snapshot.qemu_minor);
+		q.ram = s->snapshot.ram;
+		q.state = state;
 	}
-	jail_confine_release(&tree);
-	vmm_host_release(&host);
-	return r;
+	r = qemu_start(&q, &pid, &pidfd, e);
+	s->cloning = r == 0 && s->snapshot.id != NULL;
+	return r < 0 ? err_prefix(e, "qemu") : watch(s, CHILD_QEMU, "qemu", pid, pidfd);
 }
 
 /* A socket pair joins net with each of the others; the supervisor keeps only net's life line. */
@@ -362,7 +313,23 @@ sup_machine_start(struct sup *s, struct err *e)
 		s->qmp = qmp_new(TAKE_FD(c.qmp[OURS]));
 	}
 	close_cables(&c);
-	return r;
+	return r >= 0 && s->snapshot.id != NULL ? sup_clone_load(s, e) : r;
+}
+
+int
+sup_spawn_snapshot(struct sup *s, struct err *e)
+{
+	char *argv[] = {"paddock", (SUPERVISOR_ROLE_ARG "snapshot"), s->sandbox.name,
+		log_get_level() == LOG_DEBUG ? "--debug" : NULL, NULL};
+	struct proc_spec spec = {
+		.file = "/proc/self/exe", .argv = argv, .fds = {-1, -1, STDERR_FILENO}, .nfds = 3};
+
+	spec.fds[spec.nfds++] = s->lock_fd;
+	spec.die_with_parent = true;
+	pid_t pid;
+	int pidfd, r = proc_spawn(&spec, &pid, &pidfd, e);
+
+	return r < 0 ? err_prefix(e, "snapshot") : watch(s, CHILD_SNAPSHOT, "snapshot", pid, pidfd);
 }
 
 bool
@@ -538,6 +505,10 @@ on_child_end(uv_poll_t *p, int status, int events)
 		if (c == &s->child[CHILD_QEMU])
 			sup_machine_kill(s);
 		sup_child_ended(s);
+		return;
+	}
+	if (c == &s->child[CHILD_SNAPSHOT]) {
+		sup_snapshot_made(s, code);
 		return;
 	}
 	if (is_of_net(s, c)) {

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 
@@ -30,6 +31,7 @@
 #define REPORT_FD         3
 #define BOOT_LIMIT_TCG_MS 180000
 #define BOOT_LIMIT_KVM_MS 60000
+#define CLONE_LIMIT_MS    30000 /* a hundred times what it takes; a loaded machine is no reason */
 #define IDENTITY_LIMIT_MS 60000
 #define SHUTDOWN_LIMIT_MS 30000
 #define QUIT_LIMIT_MS     3000
@@ -87,6 +89,8 @@ sup_fail(struct sup *s, const char *fmt, ...)
 	vsnprintf(s->why, sizeof(s->why), fmt, ap);
 	va_end(ap);
 	log_warn("%s", s->why);
+	if (s->phase == PHASE_STARTING && s->cloning)
+		sup_clone_failed(s);
 	s->phase = PHASE_STOPPING;
 	sup_machine_kill(s);
 	maybe_done(s);
@@ -165,11 +169,27 @@ report_note(struct sup *s, const char *text)
 }
 
 void
+sup_note(struct sup *s, const char *fmt, ...)
+{
+	CLEAN_FREE char *text = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		abort();
+	va_end(ap);
+	log_warn("%s", text);
+	report(s, CONTROL_NOTE, text);
+}
+
+void
 sup_ready(struct sup *s)
 {
 	char text[64];
 
 	uv_timer_stop(&s->boot_timer);
+	/* All files of the snapshot are open: it may go. */
+	snapshot_unlock(&s->snapshot);
 	s->phase = PHASE_RUNNING;
 	s->boot_ms = clock_mono_ms() - s->start_ms;
 	s->started_ns = clock_real_ns();
@@ -186,6 +206,7 @@ on_identity(struct sup *s, int status, const char *text)
 {
 	if (s->phase != PHASE_STARTING)
 		return;
+	s->cloning = s->cloning && status == GUEST_CALL_SILENT;
 	if (status == 0)
 		sup_ready(s);
 	else
@@ -232,7 +253,7 @@ on_link(uv_poll_t *p, int status, int events)
 		return;
 	s->guest_up = true;
 	sup_progress(s, "setting the machine up");
-	if (qmp_hello(s->qmp, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0)
+	if (s->snapshot.id == NULL && qmp_hello(s->qmp, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0)
 		log_warn("qmp: %s", e.msg);
 	sup_paused_watch(s);
 	send_identity(s);
@@ -333,14 +354,21 @@ poll_start(struct sup *s, uv_poll_t *p, int fd, uv_poll_cb cb)
 	uv_poll_start(p, UV_READABLE, cb);
 }
 
-static void
-watch_machine(struct sup *s)
+static uint64_t
+boot_limit_ms(const struct sup *s)
+{
+	if (s->snapshot.id != NULL)
+		return CLONE_LIMIT_MS;
+	return s->accel == VMM_ACCEL_KVM ? BOOT_LIMIT_KVM_MS : BOOT_LIMIT_TCG_MS;
+}
+
+void
+sup_watch_machine(struct sup *s)
 {
 	poll_start(s, &s->console_poll, s->console_fd, on_console);
 	poll_start(s, &s->log_poll, s->log_fd, on_log);
 	poll_start(s, &s->link_poll, s->link_control, on_link);
-	uv_timer_start(&s->boot_timer, on_boot_timer,
-		s->accel == VMM_ACCEL_KVM ? BOOT_LIMIT_KVM_MS : BOOT_LIMIT_TCG_MS, 0);
+	uv_timer_start(&s->boot_timer, on_boot_timer, boot_limit_ms(s), 0);
 }
 
 static int
@@ -421,12 +449,7 @@ start(struct sup *s, const char *name, struct err *e)
 	r = image_open(s->paths.data, s->sandbox.image, guest, &s->image, e);
 	if (r < 0)
 		return r;
-	sup_progress(s, "booting the machine");
-	r = sup_machine_start(s, e);
-	if (r < 0)
-		return r;
-	watch_machine(s);
-	return 0;
+	return sup_start_machine(s, e);
 }
 
 /* What the starter is told: the reason, and the console's last words where they matter. */
@@ -452,7 +475,9 @@ finish(struct sup *s, const char *name, bool was_ready)
 		state_set_last_stop(&s->paths, name, failed ? s->why : "stopped");
 	if (s->lock_fd >= 0 && state_runtime_remove(&s->paths, name, &e) < 0)
 		log_warn("%s", e.msg);
-	if (!was_ready)
+	if (s->again)
+		report(s, CONTROL_BUSY, "");
+	else if (!was_ready)
 		report_failure(s);
 	sup_control_finish(s, failed);
 }
@@ -479,6 +504,7 @@ int
 sup_main(int argc, char **argv)
 {
 	static struct sup s = {.jail = JAIL_INIT,
+		.snapshot = SNAPSHOT_INIT,
 		.lock_fd = -1,
 		.listen_fd = -1,
 		.report_fd = REPORT_FD,

@@ -12,6 +12,7 @@
 #include <image/image.h>
 #include <jail/jail.h>
 #include <policy/policy.h>
+#include <snapshot/snapshot.h>
 #include <state/port.h>
 #include <state/change_list.h>
 #include <state/state.h>
@@ -42,6 +43,7 @@ enum {
 	CHILD_RESOLVER,
 	CHILD_SIGNER,
 	CHILD_LOG,
+	CHILD_SNAPSHOT,
 	CHILD_COUNT
 };
 
@@ -52,6 +54,12 @@ struct sup {
 	struct sandbox sandbox;
 	struct image image;
 	enum vmm_accel accel;
+	uint64_t tsc_khz;         /* TCG: of the host */
+	struct snapshot snapshot; /* what this machine is a clone of; id NULL: it boots */
+	bool snapshot_tried;      /* to make one */
+	bool cloning; /* QEMU runs and the guest has not answered: what goes wrong is the snapshot's
+		       */
+	bool again;   /* the clone did not come up: to be started once more */
 	struct jail jail;
 	struct jail_net jail_net;
 	struct qmp *qmp;
@@ -96,6 +104,9 @@ void sup_fail(struct sup *s, const char *fmt, ...) __attribute__((format(printf,
 void sup_lost(struct sup *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sup_stop(struct sup *s); /* orderly: asks the guest, then by force */
 void sup_progress(struct sup *s, const char *what);
+/* A line for whoever starts the sandbox. */
+void sup_note(struct sup *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sup_watch_machine(struct sup *s); /* it has started */
 void sup_ready(struct sup *s);
 void sup_powered_off(struct sup *s); /* fails with what the console says of it */
 char *sup_last_words(struct sup *s); /* of our processes, in their log; caller frees */
@@ -119,8 +130,21 @@ void sup_trust_bundle(struct buf *out);
 	"the machine is paused: the host's disk is full; free space, and it goes on by itself"
 void sup_paused_watch(struct sup *s);
 
+/* clone.c: a sandbox that has never run is a clone of a snapshot */
+struct vmm_machine sup_machine_plan(const struct sup *s);
+/* What measures the rate that a snapshot's must be; NULL where it is of no account. */
+typedef uint64_t sup_tsc_measure(void);
+sup_tsc_measure *sup_tsc_rate(const struct sup *s);
+int sup_snapshot_key(const struct sup *s, struct buf *out, struct err *e);
+/* Starts the machine, from what there is to start it from; perhaps only later. */
+int sup_start_machine(struct sup *s, struct err *e);
+void sup_snapshot_made(struct sup *s, int code);  /* the maker's end */
+int sup_clone_load(struct sup *s, struct err *e); /* QEMU has started */
+void sup_clone_failed(struct sup *s);             /* s->why says it */
+
 /* machine.c: the jail, QEMU and the roles, started and watched */
 int sup_machine_start(struct sup *s, struct err *e);
+int sup_spawn_snapshot(struct sup *s, struct err *e);
 void sup_machine_kill(struct sup *s);
 bool sup_machine_gone(const struct sup *s); /* every child has been awaited */
 
@@ -134,7 +158,9 @@ void sup_control_obeyed(struct sup *s); /* answers those who changed the policy 
 
 /* guest_call.c: one session of the supervisor's own with the guest */
 typedef void (*guest_call_cb)(struct sup *s, int status, const char *text);
-/* cb gets the exit status, or -1 and a text. The payload is an encoded struct session_open. */
+#define GUEST_CALL_SILENT (-2)
+/* cb gets the exit status, or -1 (no answer in time: GUEST_CALL_SILENT) and a text. The payload is
+ * an encoded struct session_open. */
 int sup_guest_call(struct sup *s, const struct session_open *o, uint64_t timeout_ms,
 	guest_call_cb cb, struct err *e);
 void sup_guest_calls_drop(struct sup *s);

@@ -1,3 +1,4 @@
 #pragma once
 /* argv: paddock --role=supervisor NAME; descriptor 3 is the start-up pipe (CONTROL_* frames). */
 int sup_main(int argc, char **argv);
+int snapshot_main(int argc, char **argv);

@@ -68,6 +68,8 @@ check(const struct vmm_machine *m, struct err *e)
 		return err_set(e, ERANGE, "machine: a TSC rate of %llu kHz is not plausible",
 			(unsigned long long)m->tsc_khz);
 	r = check_mac(m->mac, e);
+	if (r == 0 && m->network != NULL && m->network[strspn(m->network, "0123456789./,")] != '\0')
+		r = err_set(e, EINVAL, "machine: '%s' is no network", m->network);
 	return r < 0 ? r : check_fds(m, e);
 }
 
@@ -118,7 +120,35 @@ add_kernel_command_line(struct strv *a, const struct vmm_machine *m)
 	 */
 	if (m->accel == VMM_ACCEL_TCG && m->cpus > 1)
 		buf_append_str(&b, " maxcpus=1 noreplace-smp");
+	if (m->memory == VMM_MEMORY_FILE)
+		buf_printf(&b, " paddock.snapshot=%s", m->network != NULL ? m->network : "");
 	add(a, "-append", buf_str(&b));
+}
+
+bool
+vmm_needs_preload(unsigned major, unsigned minor)
+{
+	return major < 8 || (major == 8 && minor < 2);
+}
+
+/*
+ * Pages of one sandbox and of another's are never merged by the kernel (mem-merge=off above): what
+ * is shared by that can be told by the time that a write takes.
+ */
+static void
+add_memory(struct strv *a, const struct vmm_machine *m)
+{
+	unsigned long long mib = m->memory_bytes >> 20;
+
+	addf(a, "-m", "%lluM", mib);
+	if (m->memory == VMM_MEMORY_OWN)
+		addf(a, "-object", "memory-backend-ram,id=ram,size=%lluM,merge=off", mib);
+	else
+		addf(a, "-object",
+			"memory-backend-file,id=ram,size=%lluM,mem-path=" VMM_PATH_RAM
+			",merge=off,share=%s%s",
+			mib, m->memory == VMM_MEMORY_FILE ? "on" : "off",
+			m->memory == VMM_MEMORY_CLONE && !m->preload ? ",readonly=on,rom=off" : "");
 }
 
 static void
@@ -131,7 +161,8 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 	/* pit and pic stay: without them the kernel does not boot under TCG. */
 	add(a, "-M",
 		"microvm,acpi=on,rtc=on,pit=on,pic=on,pcie=off,usb=off,isa-serial=on,"
-		"x-option-roms=off,graphics=off");
+		"x-option-roms=off,graphics=off,mem-merge=off,dump-guest-core=off,"
+		"memory-backend=ram");
 	/*
 	 * Named, because the default differs: Debian 13's is SeaBIOS, which speaks on the console
 	 * and cannot start a kernel without option ROMs. qboot (a part of QEMU) does just that.
@@ -146,15 +177,20 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 		add(a, "-cpu", "max");
 	}
 	addf(a, "-smp", "cpus=%u,sockets=1,cores=%u,threads=1", m->cpus, m->cpus);
-	addf(a, "-m", "%lluM", (unsigned long long)(m->memory_bytes >> 20));
+	add_memory(a, m);
 	add(a, "-display", "none");
 	add(a, "-parallel", "none");
 	add(a, "-sandbox",
 		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	strv_add(a, "-no-reboot");
-	add(a, "-kernel", VMM_PATH_KERNEL);
-	add(a, "-initrd", VMM_PATH_INITRAMFS);
-	add_kernel_command_line(a, m);
+	if (m->memory == VMM_MEMORY_CLONE) {
+		/* The kernel is in its memory already. Which descriptor, qmp_load says. */
+		add(a, "-incoming", "defer");
+	} else {
+		add(a, "-kernel", VMM_PATH_KERNEL);
+		add(a, "-initrd", VMM_PATH_INITRAMFS);
+		add_kernel_command_line(a, m);
+	}
 	add(a, "-global", "virtio-mmio.force-legacy=false");
 }
 

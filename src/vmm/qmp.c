@@ -20,6 +20,8 @@
 #include <base/mem.h>
 #include <vmm/vmm.h>
 
+#include "qmp_fd.h"
+
 #define QMP_LINE_MAX (1u << 20)
 #define EVENTS_MAX   64
 #define EVENT_NAME   64
@@ -29,6 +31,7 @@ struct qmp {
 	int broken; /* -errno once the stream is unusable */
 	struct buf in;
 	long long next_id;
+	unsigned major, minor; /* QEMU's version */
 	char events[EVENTS_MAX][EVENT_NAME];
 	size_t first, nevents;
 };
@@ -186,8 +189,22 @@ refused(const json_t *error, const char *name, struct err *e)
 	return err_set(e, EIO, "QEMU refused %s: %s", name, text);
 }
 
+/* A descriptor goes along with the first byte of the command that it belongs to (getfd). */
 static int
-send_command(struct qmp *q, const char *name, const char *arguments, long long id,
+send_line(struct qmp *q, const char *line, int fd, uint64_t deadline_ms)
+{
+	size_t first = 0;
+	int r = 0;
+
+	if (fd >= 0) {
+		first = 1;
+		r = io_send_fds(q->fd, line, 1, &fd, 1);
+	}
+	return r < 0 ? r : io_write_full(q->fd, line + first, strlen(line) - first, deadline_ms);
+}
+
+static int
+send_command(struct qmp *q, const char *name, const char *arguments, int fd, long long id,
 	uint64_t deadline_ms, struct err *e)
 {
 	CLEAN_JSON json_t *c = json_pack("{s:s, s:I}", "execute", name, "id", (json_int_t)id);
@@ -206,16 +223,17 @@ send_command(struct qmp *q, const char *name, const char *arguments, long long i
 	}
 	text = json_dumps(c, JSON_COMPACT);
 	line = xasprintf("%s\n", text);
-	r = io_write_full(q->fd, line, strlen(line), deadline_ms);
+	r = send_line(q, line, fd, deadline_ms);
 	return r < 0 ? explain(e, r, name) : 0;
 }
 
-int
-qmp_command(
-	struct qmp *q, const char *name, const char *arguments, uint64_t deadline_ms, struct err *e)
+/* ret may be NULL; fd -1: none goes along. */
+static int
+command(struct qmp *q, const char *name, const char *arguments, int fd, uint64_t deadline_ms,
+	char **ret, struct err *e)
 {
 	long long id = q->next_id++;
-	int r = send_command(q, name, arguments, id, deadline_ms, e);
+	int r = send_command(q, name, arguments, fd, id, deadline_ms, e);
 
 	while (r >= 0) {
 		CLEAN_JSON json_t *j = NULL;
@@ -227,11 +245,57 @@ qmp_command(
 		got = json_object_get(j, "id");
 		if (!json_is_integer(got) || json_integer_value(got) != id)
 			continue;
-		if (json_object_get(j, "return") != NULL)
-			return 0;
-		return refused(json_object_get(j, "error"), name, e);
+		got = json_object_get(j, "return");
+		if (got == NULL)
+			return refused(json_object_get(j, "error"), name, e);
+		if (ret != NULL)
+			*ret = json_dumps(got, JSON_COMPACT | JSON_ENCODE_ANY);
+		return 0;
 	}
 	return r;
+}
+
+int
+qmp_command(
+	struct qmp *q, const char *name, const char *arguments, uint64_t deadline_ms, struct err *e)
+{
+	return command(q, name, arguments, -1, deadline_ms, NULL, e);
+}
+
+int
+qmp_query(struct qmp *q, const char *name, const char *arguments, uint64_t deadline_ms, char **ret,
+	struct err *e)
+{
+	return command(q, name, arguments, -1, deadline_ms, ret, e);
+}
+
+int
+qmp_pass_fd(struct qmp *q, const char *name, int fd, uint64_t deadline_ms, struct err *e)
+{
+	CLEAN_FREE char *arguments = xasprintf("{\"fdname\":\"%s\"}", name);
+
+	return command(q, "getfd", arguments, fd, deadline_ms, NULL, e);
+}
+
+void
+qmp_version(const struct qmp *q, unsigned *ret_major, unsigned *ret_minor)
+{
+	*ret_major = q->major;
+	*ret_minor = q->minor;
+}
+
+/* {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, ...}}; 0.0 where it is not told */
+static void
+take_version(struct qmp *q, json_t *greeting)
+{
+	int major = 0, minor = 0;
+
+	if (json_unpack(greeting, "{s:{s:{s:i,s:i}}}", "version", "qemu", "major", &major, "minor",
+		    &minor) == 0 &&
+		major >= 0 && minor >= 0) {
+		q->major = (unsigned)major;
+		q->minor = (unsigned)minor;
+	}
 }
 
 int
@@ -246,6 +310,7 @@ qmp_hello(struct qmp *q, uint64_t deadline_ms, struct err *e)
 		q->broken = -EBADMSG;
 		return explain(e, -EBADMSG, "the greeting");
 	}
+	take_version(q, json_object_get(j, "QMP"));
 	return qmp_command(q, "qmp_capabilities", NULL, deadline_ms, e);
 }
 

@@ -1,5 +1,6 @@
 # Shared by the end-to-end tests: each file has a world of its own below $E2E (home, data, runtime
-# and temporary folders), and only the machine image is shared between files and between runs.
+# and temporary folders), and only the machine image and its snapshots are shared between files and
+# between runs.
 #
 #   setup_file() { e2e_begin NAME; ...; }
 #   teardown_file() { e2e_end; }    # removes every sandbox, then fails if anything of them is left
@@ -37,7 +38,8 @@ e2e_begin() {
 	# The image is built once for all. Progress of a first build is worth seeing: on descriptor 3.
 	XDG_DATA_HOME=$shared XDG_RUNTIME_DIR=$E2E/run "$PADDOCK" template build >"$E2E/image" 2>&3 ||
 		{ echo "the machine image was not built" >&2; return 1; }
-	ln -s "$shared/paddock/templates" "$shared/paddock/kernels" "$E2E/data/paddock/"
+	mkdir -p "$shared/paddock/snapshots" && chmod 0700 "$shared/paddock/snapshots"
+	ln -s "$shared"/paddock/{templates,kernels,snapshots} "$E2E/data/paddock/"
 	unset "${!LC_@}" XDG_CONFIG_HOME GIT_CONFIG_GLOBAL TZ COLORTERM NO_COLOR
 	export E2E E2E_TMUX HOME=$E2E/home XDG_DATA_HOME=$E2E/data XDG_RUNTIME_DIR=$E2E/run
 	export TMPDIR=$E2E/tmp PATH=$E2E/bin:$PATH LANG=C.UTF-8 TERM=xterm-256color
@@ -289,7 +291,7 @@ leaves_nothing() {
 	left=$(find "$E2E/run/paddock" -mindepth 1 2>/dev/null) || :
 	[ -z "$left" ] || show_left "runtime files are left:" "$left" || ok=1
 	left=$(find "$E2E/data/paddock" -mindepth 1 -maxdepth 1 ! -name templates ! -name kernels \
-		! -name sandboxes; find "$E2E/data/paddock/sandboxes" -mindepth 1 2>/dev/null) || :
+		! -name snapshots ! -name sandboxes; find "$E2E/data/paddock/sandboxes" -mindepth 1 2>/dev/null) || :
 	[ -z "$left" ] || show_left "state is left:" "$left" || ok=1
 	left=$(find "$E2E/tmp" -mindepth 1)
 	[ -z "$left" ] || show_left "temporary files are left:" "$left" || ok=1

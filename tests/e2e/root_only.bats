@@ -35,7 +35,7 @@ teardown_file() {
 	mkdir -m 0700 "$small"
 	mount -t tmpfs -o size=100k,mode=0700 none "$small"
 	mkdir -m 0700 "$small/paddock"
-	ln -s "$E2E/data/paddock/templates" "$E2E/data/paddock/kernels" "$small/paddock/"
+	ln -s "$E2E"/data/paddock/{templates,kernels,snapshots} "$small/paddock/"
 	XDG_DATA_HOME=$small run --separate-stderr pd create -q --memory 512m --name tight shell "$E2E/ws/more"
 	fails_with 125 "is full: free space"
 	equal "$(find "$small/paddock/sandboxes" -mindepth 1)" ""

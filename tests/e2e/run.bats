@@ -29,7 +29,7 @@ go() {
 	err=$(cat "$E2E/first.err")
 	equal "${#out[@]}" 2
 	equal "${out[0]}" out
-	has "$err" "booting the machine"
+	has "$err" "starting the machine"
 	equal "$(grep -c '^err$' <<< "$err")" 1
 	lacks "$err" $'\r'
 	lacks "$err" $'\e'

@@ -129,6 +129,23 @@ guest_after(const uint8_t *nonsense, size_t first, size_t rest)
 	rig_stop(&r);
 }
 
+/*
+ * What an earlier host left on the line belongs to nobody: half a frame, half a preface, beginnings
+ * of one that go on as another.
+ */
+static void
+test_guest_woken(void **state)
+{
+	static const char *const before[] = {"", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r", "PPRI",
+		"PRI * HTTPRI * HTTP", "\1\2\3PRI * HTTP/2.0\r\nPRI *",
+		"PRI * HTTP/2.0\r\n\r\nPRI"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++)
+		for (size_t cut = 0; cut <= strlen(before[i]); cut++)
+			guest_after((const uint8_t *)before[i], cut, strlen(before[i]) - cut);
+}
+
 /* The guest's end gets over nonsense, and serves who then speaks to it properly. */
 static void
 test_guest_junk(void **state)
@@ -208,6 +225,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_line_in_crumbs),
+		cmocka_unit_test(test_guest_woken),
 		cmocka_unit_test(test_guest_junk),
 		cmocka_unit_test(test_guest_junk_later),
 		cmocka_unit_test(test_guest_alone_is_idle),

@@ -274,6 +274,92 @@ bad_arguments(void **state)
 	peer_end(&p, q);
 }
 
+#define VERSION_7 "{\"QMP\":{\"version\":{\"qemu\":{\"micro\":22,\"minor\":2,\"major\":7}}}}\n"
+#define OK(id)    "{\"return\":{},\"id\":" id "}\n"
+
+static const char *const saving[] = {VERSION_7, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"),
+	"HEAR", OK("4"), "HEAR", "{\"return\":{\"status\":\"active\"},\"id\":5}\n", "HEAR",
+	"{\"event\":\"STOP\"}\n{\"return\":{\"status\":\"completed\"},\"id\":6}\n", NULL};
+
+static void
+saves(void **state)
+{
+	CLEAN_CLOSE int fd = io_memfd("x", "", 0, NULL);
+	struct peer p;
+	struct qmp *q = peer_start(&p, saving, 0);
+	uint64_t deadline = deadline_in_ms(LIMIT_MS);
+	unsigned major = 0, minor = 0;
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(qmp_hello(q, deadline, &e), 0);
+	qmp_version(q, &major, &minor);
+	assert_int_equal(major, 7);
+	assert_int_equal(minor, 2);
+	if (qmp_save(q, fd, deadline, &e) < 0)
+		fail_msg("%s", e.msg);
+	peer_end(&p, q);
+	assert_non_null(strstr(p.heard, "x-ignore-shared"));
+	assert_non_null(strstr(p.heard, "{\"execute\":\"getfd\",\"id\":3,"
+					"\"arguments\":{\"fdname\":\"state\"}}\n"
+					"{\"execute\":\"migrate\",\"id\":4,"
+					"\"arguments\":{\"uri\":\"fd:state\"}}\n"));
+}
+
+static const char *const failing[] = {GREETING, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"),
+	"HEAR", OK("4"), "HEAR",
+	"{\"return\":{\"status\":\"failed\",\"error-desc\":\"no\\u0007room\"},\"id\":5}\n", NULL};
+
+static void
+save_fails(void **state)
+{
+	CLEAN_CLOSE int fd = io_memfd("x", "", 0, NULL);
+	struct peer p;
+	struct qmp *q = peer_start(&p, failing, 0);
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(qmp_hello(q, deadline_in_ms(LIMIT_MS), &e), 0);
+	assert_int_equal(qmp_save(q, fd, deadline_in_ms(LIMIT_MS), &e), -EIO);
+	assert_non_null(strstr(e.msg, "could not save the machine: no\\x07room"));
+	peer_end(&p, q);
+}
+
+/* Never "completed": given up. */
+static void
+save_hangs(void **state)
+{
+	static const char *const script[] = {
+		GREETING, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"), "HEAR", OK("4"), NULL};
+	CLEAN_CLOSE int fd = io_memfd("x", "", 0, NULL);
+	struct peer p;
+	struct qmp *q = peer_start(&p, script, 0);
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(qmp_hello(q, deadline_in_ms(LIMIT_MS), &e), 0);
+	assert_int_equal(qmp_save(q, fd, deadline_in_ms(300), &e), -ETIMEDOUT);
+	peer_end(&p, q);
+}
+
+static void
+loads(void **state)
+{
+	static const char *const script[] = {
+		GREETING, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"), NULL};
+	struct peer p;
+	struct qmp *q = peer_start(&p, script, 0);
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(qmp_hello(q, deadline_in_ms(LIMIT_MS), &e), 0);
+	assert_int_equal(qmp_load(q, 8, deadline_in_ms(LIMIT_MS), &e), 0);
+	peer_end(&p, q);
+	assert_non_null(strstr(p.heard, "x-ignore-shared"));
+	assert_non_null(strstr(p.heard, "\"migrate-incoming\",\"id\":3,"
+					"\"arguments\":{\"uri\":\"fd:8\"}}\n"));
+}
+
 int
 main(void)
 {
@@ -285,6 +371,10 @@ main(void)
 		cmocka_unit_test(oversize_line),
 		cmocka_unit_test(event_flood),
 		cmocka_unit_test(bad_arguments),
+		cmocka_unit_test(saves),
+		cmocka_unit_test(save_fails),
+		cmocka_unit_test(save_hangs),
+		cmocka_unit_test(loads),
 	};
 
 	/* As the supervisor does: a peer may be gone before a command is written to it. */

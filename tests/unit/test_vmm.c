@@ -40,7 +40,7 @@ good_machine(void)
 #define HEAD                                                                                       \
 	"qemu\n-nodefaults\n-no-user-config\n-name\npaddock\n-M\n"                                 \
 	"microvm,acpi=on,rtc=on,pit=on,pic=on,pcie=off,usb=off,isa-serial=on,x-option-roms=off,"   \
-	"graphics=off\n-bios\nqboot.rom\n"
+	"graphics=off,mem-merge=off,dump-guest-core=off,memory-backend=ram\n-bios\nqboot.rom\n"
 
 #define MIDDLE                                                                                     \
 	"-display\nnone\n-parallel\nnone\n-sandbox\n"                                              \
@@ -103,7 +103,8 @@ plan_tcg(void **state)
 
 	(void)state;
 	assert_plan(&m, HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax\n"
-			     "-smp\ncpus=2,sockets=1,cores=2,threads=1\n-m\n2048M\n" MIDDLE
+			     "-smp\ncpus=2,sockets=1,cores=2,threads=1\n-m\n2048M\n"
+			     "-object\nmemory-backend-ram,id=ram,size=2048M,merge=off\n" MIDDLE
 			     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
 			     "tsc=reliable cryptomgr.notests "
 			     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted "
@@ -154,8 +155,59 @@ plan_kvm(void **state)
 	m.memory_bytes = 256ull << 20;
 	m.debug = true;
 	assert_plan(&m, HEAD "-accel\nkvm\n-cpu\nhost\n"
-			     "-smp\ncpus=1,sockets=1,cores=1,threads=1\n-m\n256M\n" MIDDLE
+			     "-smp\ncpus=1,sockets=1,cores=1,threads=1\n-m\n256M\n"
+			     "-object\nmemory-backend-ram,id=ram,size=256M,merge=off\n" MIDDLE
 			     "loglevel=7 ignore_loglevel paddock.debug\n" TAIL);
+}
+
+static void
+plan_text(const struct vmm_machine *m, struct buf *text)
+{
+	CLEAN_STRV struct strv argv = {0};
+	struct err e = {0};
+
+	if (vmm_plan(m, "qemu", &argv, &e) < 0)
+		fail_msg("%s", e.msg);
+	for (size_t i = 0; i < argv.n; i++)
+		buf_printf(text, "%s\n", argv.v[i]);
+}
+
+#define MEMORY_FILE                                                                                \
+	"-object\nmemory-backend-file,id=ram,size=2048M,mem-path=/vm/ram,merge=off,share="
+
+/* What is saved is a shared file; a clone reads it, and needs no kernel. */
+static void
+plan_memory(void **state)
+{
+	CLEAN_BUF struct buf made = BUF_INIT, clone = BUF_INIT, old = BUF_INIT;
+	struct vmm_machine m = good_machine();
+
+	(void)state;
+	m.memory = VMM_MEMORY_FILE;
+	m.network = "198.18.0.2/30,198.18.0.1";
+	plan_text(&m, &made);
+	assert_non_null(strstr(buf_str(&made), MEMORY_FILE "on\n"));
+	assert_non_null(strstr(buf_str(&made), "-kernel\n"));
+	assert_non_null(strstr(buf_str(&made), " paddock.snapshot=198.18.0.2/30,198.18.0.1\n"));
+	assert_null(strstr(buf_str(&made), "-incoming"));
+	m.memory = VMM_MEMORY_CLONE;
+	plan_text(&m, &clone);
+	assert_non_null(strstr(buf_str(&clone), MEMORY_FILE "off,readonly=on,rom=off\n"));
+	assert_non_null(strstr(buf_str(&clone), "-incoming\ndefer\n"));
+	assert_null(strstr(buf_str(&clone), "-kernel\n"));
+	m.preload = true;
+	plan_text(&m, &old);
+	assert_non_null(strstr(buf_str(&old), MEMORY_FILE "off\n"));
+}
+
+static void
+preload_by_version(void **state)
+{
+	(void)state;
+	assert_true(vmm_needs_preload(7, 2));
+	assert_true(vmm_needs_preload(8, 1));
+	assert_false(vmm_needs_preload(8, 2));
+	assert_false(vmm_needs_preload(10, 0));
 }
 
 static void
@@ -196,6 +248,7 @@ plan_bad_input(void **state)
 	REFUSED(EINVAL, "MAC", m.mac = "52:54:00:12:34:56,x=1");
 	REFUSED(EINVAL, "MAC", m.mac = "52:54:00:12:34,56");
 	REFUSED(EINVAL, "multicast", m.mac = "53:54:00:12:34:56");
+	REFUSED(EINVAL, "no network", m.network = "1.2.3.4 init=/bin/sh");
 	REFUSED(EBADF, "descriptor -1", m.tap_fd = -1);
 	REFUSED(EBADF, "descriptor 2", m.qmp_fd = 2);
 	REFUSED(EBADF, "used twice", m.fs_fd = 4);
@@ -449,6 +502,8 @@ main(void)
 		cmocka_unit_test(plan_tcg_single),
 		cmocka_unit_test(plan_layer),
 		cmocka_unit_test(plan_kvm),
+		cmocka_unit_test(plan_memory),
+		cmocka_unit_test(preload_by_version),
 		cmocka_unit_test(plan_bad_input),
 		cmocka_unit_test(accel_table),
 		cmocka_unit_test(accel_no_permission),

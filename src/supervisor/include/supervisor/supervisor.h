@@ -43,5 +43,8 @@ int supervisor_stop(const struct state_paths *p, const char *name, struct err *e
 /* Ends it by force: SIGKILL to the supervisor (its children go with it). */
 int supervisor_kill(const struct state_paths *p, const char *name, struct err *e);
 
+/* A file of Paddock's own, beside this program or in libexec; caller frees. NULL and e when
+ * missing. */
+char *supervisor_beside(const char *name, struct err *e);
 /* The static paddock-guest that belongs to this paddock; caller frees. NULL and e when missing. */
 char *supervisor_guest_binary(struct err *e);

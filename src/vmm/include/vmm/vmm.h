@@ -19,6 +19,8 @@ enum vmm_accel { VMM_ACCEL_AUTO, VMM_ACCEL_KVM, VMM_ACCEL_TCG };
 #define VMM_PATH_BASE      "/vm/base"  /* the template's disk: raw, read-only */
 #define VMM_PATH_LAYER     "/vm/layer" /* a kit's: qcow2 on the base, read-only */
 #define VMM_PATH_DISK      "/vm/disk"  /* the overlay: qcow2 on the layer or the base */
+#define VMM_PATH_RAM       "/vm/ram"   /* a snapshot's memory: see enum vmm_memory */
+#define VMM_PATH_PRELOAD   "/vm/preload.so"
 
 /* Found by QEMU in its own data folder. */
 #define VMM_FIRMWARE "qboot.rom"
@@ -28,16 +30,31 @@ enum vmm_accel { VMM_ACCEL_AUTO, VMM_ACCEL_KVM, VMM_ACCEL_TCG };
 #define VMM_MEMORY_MIN (256ull << 20)
 #define VMM_MEMORY_MAX (1024ull << 30)
 
+/*
+ * Whose the guest's memory is. A snapshot is made of a machine whose memory is a file: the file is
+ * the saved memory. Clones map it privately, so that all of them share the pages that none has
+ * written to.
+ */
+enum vmm_memory {
+	VMM_MEMORY_OWN,
+	VMM_MEMORY_FILE,  /* of VMM_PATH_RAM, to be saved; boots as with VMM_MEMORY_OWN */
+	VMM_MEMORY_CLONE, /* starts with what is saved there, once qmp_load has been called */
+};
+
 struct vmm_machine {
 	enum vmm_accel accel; /* KVM or TCG */
+	enum vmm_memory memory;
 	unsigned cpus;
 	uint64_t memory_bytes;
 	uint64_t tsc_khz; /* TCG: see vmm_tsc_khz */
 	const char *mac;
+	const char
+		*network; /* VMM_MEMORY_FILE: "ADDRESS/PREFIX,GATEWAY", the same for all clones */
 	/* Descriptors as QEMU will have them. */
 	int tap_fd, link_fd, fs_fd, console_fd, qmp_fd;
-	bool layer; /* there is one between base and disk */
-	bool debug; /* a talkative kernel */
+	bool preload; /* a clone: see vmm_needs_preload */
+	bool layer;   /* there is one between base and disk */
+	bool debug;   /* a talkative kernel */
 };
 
 /* The whole argument list, argv[0] included. */
@@ -80,6 +97,13 @@ int vmm_disk_create(
 	const char *path, const char *base, enum vmm_format format, uint64_t size, struct err *e);
 
 /*
+ * Before QEMU 8.2 there is no way to tell it that a memory file is to be opened for reading and its
+ * pages to be written to privately (readonly=on,rom=off). An older one is given this shared object
+ * as LD_PRELOAD, which opens VMM_PATH_RAM, and nothing else, for reading.
+ */
+bool vmm_needs_preload(unsigned major, unsigned minor);
+
+/*
  * QMP (QEMU's docs/interop/qmp-spec): a client on a connected socket. Synchronous, each call with a
  * deadline; events that arrive meanwhile are kept for qmp_event. QEMU is not trusted: lines are
  * capped and parsed by jansson.
@@ -92,5 +116,20 @@ int qmp_hello(struct qmp *q, uint64_t deadline_ms, struct err *e);
 /* arguments: a JSON object as text, or NULL. */
 int qmp_command(struct qmp *q, const char *name, const char *arguments, uint64_t deadline_ms,
 	struct err *e);
+/* As qmp_command; *ret is what "return" holds, as text (caller frees). */
+int qmp_query(struct qmp *q, const char *name, const char *arguments, uint64_t deadline_ms,
+	char **ret, struct err *e);
+/* What the greeting says: known after qmp_hello. */
+void qmp_version(const struct qmp *q, unsigned *ret_major, unsigned *ret_minor);
+/*
+ * Stops the machine and writes the state of its devices, without the memory, to a file. The machine
+ * does not go on afterwards.
+ */
+int qmp_save(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e);
+/*
+ * A clone reads that state from QEMU's own descriptor and goes on where the saved machine was. Its
+ * failure is QEMU's end.
+ */
+int qmp_load(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e);
 /* Reads what is there without blocking: 1 and the event's name, 0 none, -errno (-EPIPE: gone). */
 int qmp_event(struct qmp *q, char name[64]);

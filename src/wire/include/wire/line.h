@@ -12,3 +12,17 @@
 #define LINE_WINDOW      (256 * 1024)
 /* Of the connection: no more than what all streams together may have under way. */
 #define LINE_WINDOW_ALL (LINE_STREAMS_MAX * LINE_WINDOW)
+
+/*
+ * A machine that is booted to be saved has the kernel argument
+ * paddock.snapshot=ADDRESS/PREFIX,GATEWAY (which all its clones will have) and says this on its
+ * console once it waits for its identity.
+ */
+#define LINE_WAITING "paddock-guest: waiting to be told who I am"
+
+/*
+ * The client's connection preface (3.4). A machine may have been saved while another client was at
+ * its line: what comes before the preface was for somebody else.
+ */
+#define LINE_PREFACE     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define LINE_PREFACE_LEN 24

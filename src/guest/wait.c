@@ -1,0 +1,103 @@
+/*
+ * A machine that is booted to be saved: everything that needs no identity is done, what each
+ * session will read is read, and the console is told. Nothing here may draw random numbers that are
+ * kept, or read /proc/sys/kernel/random/boot_id, which exists from its first reading on: every
+ * clone would have the same. What starts here has ended before the machine is saved.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/io.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/proc.h>
+#include <wire/line.h>
+
+#include "devices.h"
+#include "guest.h"
+#include "netcfg.h"
+#include "step.h"
+
+#define WARM_LIMIT_MS 30000
+
+#define ARGUMENT "paddock.snapshot="
+
+/* The argument's value, or NULL: this is no such boot. Caller frees. */
+static char *
+read_argument(void)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+	const char *at;
+
+	if (io_read_file(AT_FDCWD, "/proc/cmdline", 65536, &b, NULL) < 0)
+		return NULL;
+	at = strstr(buf_str(&b), ARGUMENT);
+	if (at == NULL)
+		return NULL;
+	at += strlen(ARGUMENT);
+	return xstrndup(at, strcspn(at, " \n"));
+}
+
+static int
+set_network(struct guest *g, char *value, struct err *e)
+{
+	char *comma = strchr(value, ',');
+	int r;
+
+	if (comma == NULL)
+		return 0;
+	*comma = '\0';
+	r = netcfg_parse(value, comma + 1, &g->network);
+	return r < 0 ? err_set(e, EINVAL, "network: '%s'", value)
+		     : netcfg_apply(g->devices, &g->network, e);
+}
+
+/* Into the page cache, with all that they load: a first start reads some 10 MB through the disk. */
+static void
+warm(void)
+{
+	static const char *const commands[] = {
+		"bash -lc true",
+		"sh -c true",
+		"ls -l /",
+		"env",
+		"git --version",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		char *argv[] = {(char *)"/bin/sh", (char *)"-c", (char *)commands[i], NULL};
+		struct err e = {0};
+
+		/* An image without one of them has nothing to warm. */
+		if (proc_run(argv, WARM_LIMIT_MS, NULL, &e) < 0)
+			log_debug("%s: %s", commands[i], e.msg);
+	}
+}
+
+int
+guest_wait(struct guest *g, struct err *e)
+{
+	static const char line[] = LINE_WAITING "\n";
+	CLEAN_FREE char *value = read_argument();
+	struct step s = step_begin();
+	int r;
+
+	if (value == NULL)
+		return 0;
+	r = devices_loaded(g->devices, e);
+	if (r == 0)
+		r = set_network(g, value, e);
+	if (r < 0)
+		return r;
+	warm();
+	sync();
+	step_done(&s, "warm");
+	if (write(STDERR_FILENO, line, sizeof(line) - 1) > 0)
+		tcdrain(STDERR_FILENO);
+	return 0;
+}
