@@ -49,6 +49,8 @@ const struct option_def make_options[] = {
 		"what it may reach: open, balanced or locked (default: network default's)"},
 	{"allow-network", 0, "HOST", "allow a host, *.domain, address or range"},
 	{"deny-network", 0, "HOST", "deny one"},
+	{"allow-udp", 0, "HOST:PORT",
+		"allow UDP (QUIC, for example) to a host, *.domain or address"},
 	{"pull", 0, "always|missing",
 		"build the kit's template anew, with the newest packages (default: missing)"},
 	{"quiet", 'q', NULL, "no progress"},

@@ -61,8 +61,6 @@ network_rule(const struct args *a, enum rule_effect effect, const char *resource
 		rc = rule_parse_path(path, &r, e);
 	if (rc == 0)
 		rc = rule_check(&r, e);
-	if (rc == 0 && r.udp)
-		rc = err_set(e, EINVAL, "'%.100s': of UDP only DNS is carried as yet", resource);
 	if (rc == 0)
 		*ret = r;
 	return rc;
@@ -122,16 +120,17 @@ is_same_bypass(const struct rule *r, void *arg)
 static const struct {
 	const char *option;
 	enum rule_effect effect;
-	bool range;
+	bool range, udp;
 } changes[] = {
-	{"allow-host", RULE_ALLOW, false},
-	{"block-host", RULE_DENY, false},
-	{"allow-cidr", RULE_ALLOW, true},
-	{"block-cidr", RULE_DENY, true},
-	{"bypass-host", RULE_BYPASS, false},
-	{"bypass-cidr", RULE_BYPASS, true},
-	{"allow-network", RULE_ALLOW, false},
-	{"deny-network", RULE_DENY, false},
+	{"allow-host", RULE_ALLOW, false, false},
+	{"block-host", RULE_DENY, false, false},
+	{"allow-cidr", RULE_ALLOW, true, false},
+	{"block-cidr", RULE_DENY, true, false},
+	{"bypass-host", RULE_BYPASS, false, false},
+	{"bypass-cidr", RULE_BYPASS, true, false},
+	{"allow-network", RULE_ALLOW, false, false},
+	{"deny-network", RULE_DENY, false, false},
+	{"allow-udp", RULE_ALLOW, false, true},
 };
 
 const struct option_def network_policy_options[] = {
@@ -142,6 +141,8 @@ const struct option_def network_policy_options[] = {
 	{"allow-cidr", 0, "RANGE",
 		"allow a range of addresses, and take it off the blocked and bypassed ones"},
 	{"block-cidr", 0, "RANGE", "deny a range of addresses, resolved ones too"},
+	{"allow-udp", 0, "HOST:PORT",
+		"allow UDP (QUIC, for example) to a host, *.domain or address"},
 	{"bypass-host", 0, "HOST", "never intercept the TLS of a host"},
 	{"bypass-cidr", 0, "RANGE", "never intercept the TLS of a range of addresses"},
 	{0},
@@ -151,12 +152,16 @@ static int
 apply_one(const struct option_value *o, size_t index, struct policy *p, struct err *e)
 {
 	const struct args none = {0};
+	bool as_udp = changes[index].udp && strchr(o->value, '/') == NULL;
+	CLEAN_FREE char *text = xasprintf("%s%s", o->value, as_udp ? "/udp" : "");
 	struct rule r;
-	int rc = network_rule(&none, changes[index].effect, o->value, &r, e);
+	int rc = network_rule(&none, changes[index].effect, text, &r, e);
 
 	if (rc == 0 && changes[index].range && r.kind != RULE_NET)
 		rc = err_set(e, EINVAL, "'%.80s' is no range of addresses: write 192.0.2.0/24",
 			o->value);
+	if (rc == 0 && changes[index].udp && !r.udp)
+		rc = err_set(e, EINVAL, "'%.80s': write HOST:PORT", o->value);
 	if (rc < 0)
 		return err_prefix(e, "--%s", o->def->name);
 	if (changes[index].range && changes[index].effect == RULE_ALLOW)
@@ -199,7 +204,7 @@ bool
 network_make_asked(const struct args *a)
 {
 	return args_has(a, "network") || args_has(a, "allow-network") ||
-	       args_has(a, "deny-network");
+	       args_has(a, "deny-network") || args_has(a, "allow-udp");
 }
 
 int

@@ -19,11 +19,12 @@
 static _Noreturn void
 child_main(int sock, pid_t parent, helper_work *work, void *arg)
 {
-	int fds[HELPER_FDS_MAX] = {-1, -1, -1, -1};
+	int fds[HELPER_FDS_MAX];
 	struct err e = {0};
 	size_t n = 0;
 	char byte;
 
+	memset(fds, -1, sizeof(fds));
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);

@@ -9,7 +9,7 @@
 
 #include <base/err.h>
 
-#define HELPER_FDS_MAX 4
+#define HELPER_FDS_MAX 8
 
 struct helper {
 	pid_t pid;

@@ -4,8 +4,10 @@
  * guard (before connection tracking): only frames with the guest's MAC and IPv4 address go on. TCP
  *   and DNS pass, both limited in rate so that a flood can fill neither the host's memory nor its
  * connection tracking table. The rest is answered at once with the ICMP error that makes programs
- * give up (RFC 792, RFC 1812 5.2.7.1): nothing in the guest waits for a time-out. redirect: every
- * TCP connection and every DNS query becomes one to the net role's sockets. strays: what connection
+ * give up (RFC 792, RFC 1812 5.2.7.1): nothing in the guest waits for a time-out; but UDP to a port
+ * that is open goes to the net role as it is. refused: of what is refused the beginning is told,
+ * the first of each kind in a channel that no flood of another kind can fill. redirect: every TCP
+ * connection and every DNS query becomes one to the net role's sockets. strays: what connection
  * tracking refused to redirect (a TCP segment of no connection) is reset. input: the net role's
  * ports and ping, nothing else. forward: nothing, whatever ip_forward says.
  *
@@ -14,6 +16,7 @@
  */
 #include <jail/jail.h>
 
+#include "nflog.h"
 #include "tap.h"
 
 #define TCP_NEW_PER_SECOND 2000
@@ -21,6 +24,11 @@
 #define TCP_OPEN_MAX       8192
 #define DNS_PER_SECOND     2000
 #define DNS_BURST          2000
+/* Of one kind of refused packet: so many in the channel of the first ones. */
+#define REFUSED_PER_SECOND 5
+#define REFUSED_BURST      10
+#define REFUSED_KINDS      4096
+#define REFUSED_BYTES      64 /* two headers, with some options */
 
 static void
 put_guard(struct buf *out)
@@ -39,13 +47,44 @@ put_guard(struct buf *out)
 		"		udp dport %d accept\n",
 		TCP_NEW_PER_SECOND, TCP_NEW_BURST, JAIL_DNS_PORT, DNS_PER_SECOND, DNS_BURST,
 		JAIL_DNS_PORT);
-	buf_append_str(out,
+	buf_printf(out,
 		"		ip daddr " JAIL_GATEWAY " icmp type echo-request accept\n"
+		"		udp dport @udp_open log group %d queue-threshold 1 drop\n"
+		"		jump refused\n"
 		"		meta l4proto udp reject with icmp type port-unreachable\n"
 		"		icmp type echo-request reject with icmp type admin-prohibited\n"
 		"		meta l4proto icmp drop\n"
 		"		reject with icmp type prot-unreachable\n"
-		"	}\n");
+		"	}\n",
+		JAIL_NFLOG_UDP);
+}
+
+static void
+put_refused(struct buf *out)
+{
+	buf_printf(out,
+		"	set refused_udp {\n"
+		"		type ipv4_addr . inet_service; size %d; flags dynamic,timeout; "
+		"timeout 10s\n"
+		"	}\n"
+		"	set refused_other {\n"
+		"		type ipv4_addr . inet_proto; size %d; flags dynamic,timeout; "
+		"timeout 10s\n"
+		"	}\n"
+		"	chain refused {\n"
+		"		meta l4proto udp update @refused_udp { ip daddr . udp dport limit "
+		"rate "
+		"%d/second burst %d packets } "
+		"log group %d snaplen %d queue-threshold 1 return\n"
+		"		meta l4proto != udp update @refused_other { ip daddr . meta "
+		"l4proto "
+		"limit rate %d/second burst %d packets } "
+		"log group %d snaplen %d queue-threshold 1 return\n"
+		"		log group %d snaplen %d queue-threshold 1\n"
+		"	}\n",
+		REFUSED_KINDS, REFUSED_KINDS, REFUSED_PER_SECOND, REFUSED_BURST, JAIL_NFLOG_REFUSED,
+		REFUSED_BYTES, REFUSED_PER_SECOND, REFUSED_BURST, JAIL_NFLOG_REFUSED, REFUSED_BYTES,
+		JAIL_NFLOG_FLOOD, REFUSED_BYTES);
 }
 
 static void
@@ -88,7 +127,11 @@ put_local(struct buf *out)
 void
 jail_net_ruleset(struct buf *out)
 {
-	buf_append_str(out, "table inet paddock {\n");
+	buf_append_str(out, "table inet paddock {\n"
+			    "	set udp_open {\n"
+			    "		type inet_service\n"
+			    "	}\n");
+	put_refused(out);
 	put_guard(out);
 	put_redirect(out);
 	put_local(out);

@@ -8,6 +8,7 @@
 #include <base/mem.h>
 
 #include "conn.h"
+#include "dest.h"
 #include "farewell.h"
 #include "sock.h"
 
@@ -389,30 +390,6 @@ conn_judge(struct conn *c)
 /* ---- the beginning
  * ------------------------------------------------------------------------------- */
 
-/* What the guest means by this address. One that stands for no name stays an address: refused. */
-static void
-identify(struct conn *c, uint32_t addr)
-{
-	struct ip_addr raw = ip_addr_v4(addr);
-
-	ip_addr_format(&raw, c->host);
-	c->dest.host = c->host;
-	c->dest.is_raw = true;
-	c->via = NETEVENT_DIRECT;
-	if (addr == NET_GATEWAY)
-		c->dest.host = HOST_NAME_DOCKER;
-	else if (addr >= NET_FAKE_FIRST && addr <= NET_FAKE_LAST)
-		c->name = names_find(c->net->names, addr);
-	if (c->name != NULL) {
-		names_pin(c->net->names, c->name);
-		c->dest.host = name_text(c->name);
-	}
-	if (c->dest.host != c->host) {
-		c->dest.is_raw = false;
-		c->via = NETEVENT_TRANSPARENT;
-	}
-}
-
 void
 conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst)
 {
@@ -420,11 +397,13 @@ conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst)
 	uint32_t addr = ntohl(dst->sin_addr.s_addr);
 
 	*c = (struct conn){.net = net, .guest_fd = guest_fd, .remote_fd = -1};
+	c->name = dest_identify(net, addr, c->host, &c->dest, &c->via);
+	if (c->name != NULL)
+		names_pin(net->names, c->name);
 	c->dest.port = ntohs(dst->sin_port);
 	LIST_INSERT_HEAD(&net->conns, c, link);
 	net->nconns++;
 	sock_tune(guest_fd);
-	identify(c, addr);
 	if (addr == NET_GATEWAY && c->dest.port == NET_PROXY_PORT) {
 		c->via = NETEVENT_FORWARD;
 		conn_look(c, LOOK_PROXY);

@@ -21,6 +21,7 @@ replace(struct net *net, struct policy *by)
 		next = conn_next(c);
 		conn_recheck(c);
 	}
+	udp_recheck(net);
 }
 
 static int

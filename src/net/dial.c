@@ -25,6 +25,7 @@ struct attempt {
 
 struct dial {
 	uv_loop_t *loop;
+	int type;
 	dial_fn *done;
 	void *arg;
 	struct alarm *next, *limit;
@@ -100,12 +101,14 @@ on_attempt(void *arg, int events)
 static int
 open_attempt(struct dial *d, struct attempt *t, const struct sockaddr_storage *to)
 {
-	CLEAN_CLOSE int fd =
-		socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	CLEAN_CLOSE int fd = socket(to->ss_family, d->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	sock_tune(fd);
+	if (d->type == SOCK_STREAM)
+		sock_tune(fd);
+	else
+		sock_tune_datagrams(fd);
 	if (connect(fd, (const struct sockaddr *)to, sock_addr_len(to)) < 0 && errno != EINPROGRESS)
 		return -errno;
 	t->watch = watch_new(d->loop, fd, on_attempt, t);
@@ -139,12 +142,13 @@ on_limit(void *arg)
 }
 
 struct dial *
-dial_start(uv_loop_t *loop, const struct sockaddr_storage *addrs, size_t n, uint64_t limit_ms,
-	dial_fn *done, void *arg)
+dial_start(uv_loop_t *loop, int type, const struct sockaddr_storage *addrs, size_t n,
+	uint64_t limit_ms, dial_fn *done, void *arg)
 {
 	struct dial *d = xcalloc(1, sizeof(*d));
 
 	d->loop = loop;
+	d->type = type;
 	d->done = done;
 	d->arg = arg;
 	d->n = n < DIAL_MAX ? n : DIAL_MAX;

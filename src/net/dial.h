@@ -18,8 +18,11 @@ struct dial;
  */
 typedef void dial_fn(void *arg, int fd, size_t index);
 
-/* At most DIAL_MAX addresses count. They are copied. */
-struct dial *dial_start(uv_loop_t *loop, const struct sockaddr_storage *addrs, size_t n,
+/*
+ * At most DIAL_MAX addresses count. They are copied. type: SOCK_STREAM, or SOCK_DGRAM, where the
+ * first to which there is a route counts as an answer.
+ */
+struct dial *dial_start(uv_loop_t *loop, int type, const struct sockaddr_storage *addrs, size_t n,
 	uint64_t limit_ms, dial_fn *done, void *arg);
 void dial_cancel(struct dial *d);
 

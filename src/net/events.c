@@ -185,6 +185,15 @@ events_one(struct events *e, struct netevent *ev)
 }
 
 void
+events_lost(struct events *e, uint32_t n)
+{
+	if (e == NULL || n == 0)
+		return;
+	e->lost += n;
+	want_flush(e);
+}
+
+void
 record_begin(struct record *r, struct events *e, enum netevent_kind kind, enum netevent_via via,
 	const char *host, uint16_t port)
 {

@@ -14,6 +14,8 @@ struct events; /* NULL is fine everywhere: nobody wants to know */
 struct events *events_new(uv_loop_t *loop, int fd);
 /* Sends what is still held back, as far as it goes at once. */
 void events_free(struct events *e);
+/* So many were never seen. */
+void events_lost(struct events *e, uint32_t n);
 /* An event that is over (op is set here; a count of 0 means 1). */
 void events_one(struct events *e, struct netevent *ev);
 

@@ -50,6 +50,23 @@ make_tls(struct net *net, struct err *e)
 	return net->leaves != NULL ? 0 : err_set(e, EIO, "net: TLS cannot be set up");
 }
 
+/* Packets that are no connections of ours. */
+static int
+watch_packets(struct net *net, struct err *e)
+{
+	const struct net_options *o = net->o;
+
+	net->udp_in = watch_new(&net->loop, o->udp_fd, udp_on_readable, net);
+	net->refused = watch_new(&net->loop, o->refused_fd, refused_on_readable, net);
+	net->flood = watch_new(&net->loop, o->flood_fd, flood_on_readable, net);
+	if (net->udp_in == NULL || net->refused == NULL || net->flood == NULL)
+		return err_set(e, EINVAL, "net: a netlink socket cannot be watched");
+	watch_events(net->udp_in, UV_READABLE);
+	watch_events(net->refused, UV_READABLE);
+	watch_events(net->flood, UV_READABLE);
+	return 0;
+}
+
 static int
 watch_all(struct net *net, struct err *e)
 {
@@ -66,7 +83,7 @@ watch_all(struct net *net, struct err *e)
 	watch_events(net->listener, UV_READABLE);
 	watch_events(net->dns, UV_READABLE);
 	watch_events(net->control, UV_READABLE);
-	return 0;
+	return o->udp_fd > 0 ? watch_packets(net, e) : 0;
 }
 
 static void
@@ -79,11 +96,15 @@ close_all(struct net *net)
 		conn_abort(c);
 	while ((d = LIST_FIRST(&net->dns_tcps)) != NULL)
 		dns_tcp_close(d);
+	udp_close_all(net);
 	events_free(net->events);
 	farewell_close_all(net);
 	watch_free(net->listener);
 	watch_free(net->dns);
 	watch_free(net->control);
+	watch_free(net->udp_in);
+	watch_free(net->refused);
+	watch_free(net->flood);
 	resolve_free(net->resolve);
 	leaves_free(net->leaves);
 	tls_free(net->tls);
@@ -156,6 +177,13 @@ net_init(struct net *net, const struct net_options *o, const struct net_hooks *h
 		net->hooks.gate_limit_ms = GATE_LIMIT_MS;
 	if (net->hooks.gate_brief_ms == 0)
 		net->hooks.gate_brief_ms = GATE_BRIEF_MS;
+	if (net->hooks.udp_idle_ms == 0)
+		net->hooks.udp_idle_ms = UDP_IDLE_MS;
+	if (net->hooks.udp_unanswered_ms == 0)
+		net->hooks.udp_unanswered_ms = UDP_UNANSWERED_MS;
+	if (net->hooks.udp_flows_max == 0)
+		net->hooks.udp_flows_max = UDP_FLOWS_MAX;
+	udp_init(&net->udp);
 	net->spare_fd = eventfd(0, EFD_CLOEXEC);
 	net->sandbox = o->sandbox != NULL ? o->sandbox : "NAME";
 	LIST_INIT(&net->conns);

@@ -64,6 +64,7 @@ reach_dest_of(const struct reach_dest *d, struct ip_addr *store)
 {
 	struct policy_dest dest = {.name = d->is_raw ? NULL : d->host,
 		.port = d->port,
+		.udp = d->udp,
 		.method = d->method,
 		.target = d->target};
 
@@ -134,7 +135,8 @@ start_dial(struct reach *r, const struct sockaddr_storage *addrs, size_t n)
 	n = n < DIAL_MAX ? n : DIAL_MAX;
 	for (size_t i = 0; i < n; i++)
 		(void)ip_addr_from_sockaddr(&addrs[i], &r->addrs[i]);
-	r->dial = dial_start(&r->net->loop, addrs, n, r->net->hooks.dial_limit_ms, on_dialed, r);
+	r->dial = dial_start(&r->net->loop, r->dest.udp ? SOCK_DGRAM : SOCK_STREAM, addrs, n,
+		r->net->hooks.dial_limit_ms, on_dialed, r);
 }
 
 static bool

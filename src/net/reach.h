@@ -12,6 +12,7 @@ struct reach_dest {
 	const char *host; /* canonical name or an address' text; outlives the reach */
 	bool is_raw;      /* host is an address */
 	bool per_request; /* whoever asks judges each request later on: POLICY_INSPECT will do */
+	bool udp;
 	uint16_t port;
 	const char *method, *target; /* of the request, where one is seen; else NULL */
 };

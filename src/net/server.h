@@ -13,9 +13,11 @@
 #include "resolve.h"
 #include "responder.h"
 #include "tls.h"
+#include "udp.h"
 #include "watch.h"
 
 #define NET_GATEWAY    0xc6120001 /* 198.18.0.1 */
+#define NET_GUEST      0xc6120002 /* 198.18.0.2 */
 #define NET_FAKE_FIRST 0xc6120100 /* 198.18.1.0 */
 #define NET_FAKE_LAST  0xc613fffe /* 198.19.255.254 */
 #define NET_DNS_PORT   53
@@ -28,14 +30,14 @@
 #define NET_DNS_TCP_MAX 128
 /* A relayed connection at its most: two sockets and two pipes. */
 #define NET_FDS_PER_CONN 6
-#define NET_FDS_OTHER    128
+#define NET_FDS_OTHER    (128 + UDP_FLOWS_MAX)
 
 /* Zeros and NULLs: as in real life. */
 struct net_hooks {
 	int (*original_dst)(int fd, struct sockaddr_in *ret); /* 0 or -errno */
 	uint64_t resolve_limit_ms, dial_limit_ms, dns_idle_ms, look_limit_ms, gate_limit_ms,
-		gate_brief_ms;
-	size_t conns_max;
+		gate_brief_ms, udp_idle_ms, udp_unanswered_ms;
+	size_t conns_max, udp_flows_max;
 };
 
 LIST_HEAD(conns, conn);
@@ -51,7 +53,9 @@ struct net {
 	struct responder responder;
 	struct resolve *resolve;
 	struct pipes pipes;
-	struct watch *listener, *dns, *control;
+	struct watch *listener, *dns, *control, *udp_in, *refused, *flood;
+	struct udp udp;
+	struct nflog nflog_refused, nflog_flood;
 	int spare_fd; /* given up to accept and refuse when there are no others left */
 	struct conns conns;
 	struct farewells farewells;
@@ -80,6 +84,10 @@ void conn_recheck(struct conn *c);
 
 /* control.c: a message from the supervisor */
 void control_on_readable(void *net, int events);
+
+/* refused.c: the kernel has refused packets */
+void refused_on_readable(void *net, int events);
+void flood_on_readable(void *net, int events);
 
 /* dns_udp.c, dns_tcp.c */
 void dns_udp_on_readable(void *net, int events);

@@ -21,6 +21,14 @@ sock_tune(int fd)
 	set(fd, IPPROTO_TCP, TCP_KEEPCNT, 6);
 }
 
+/* The guest's packets may be larger than what the way out takes: they are fragmented as needed. */
+void
+sock_tune_datagrams(int fd)
+{
+	set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+	set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+}
+
 void
 sock_reset(int fd)
 {

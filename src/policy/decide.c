@@ -5,6 +5,7 @@
  * more specific than the plain one and say something else, the outcome depends on the request.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <base/cleanup.h>
@@ -44,14 +45,15 @@ deny(const struct judged *j, enum policy_reason reason, const struct rule *rule)
 	return decision(j, POLICY_DENY, reason, rule);
 }
 
-/* What a rule says; NULL: the preset's default, which never opens the host itself. */
+/* What a rule says; NULL: the preset's default, which never opens the host itself, nor UDP. */
 static struct policy_decision
 by_rule(const struct judged *j, const struct rule *r)
 {
 	if (r == NULL && j->kind == HOST_NAME_HOST)
 		return deny(j, POLICY_REASON_HOST, NULL);
 	if (r == NULL)
-		return decision(j, j->p->preset == POLICY_OPEN ? POLICY_ALLOW : POLICY_DENY,
+		return decision(j,
+			j->p->preset == POLICY_OPEN && !j->d->udp ? POLICY_ALLOW : POLICY_DENY,
 			POLICY_REASON_DEFAULT, NULL);
 	if (r == &override_rule)
 		return decision(j, POLICY_ALLOW, POLICY_REASON_OVERRIDE, NULL);
@@ -82,7 +84,7 @@ better(const struct rule *a, const struct rule *b)
 static const struct rule *
 best_plain(const struct judged *j)
 {
-	const struct rule *best = j->d->overridden ? &override_rule : NULL;
+	const struct rule *best = j->d->overridden && !j->d->udp ? &override_rule : NULL;
 
 	for (size_t i = 0; i < j->p->nrules; i++) {
 		const struct rule *r = &j->p->rules[i];
@@ -268,4 +270,25 @@ policy_names(const struct policy *p, const char *name)
 			return true;
 	}
 	return false;
+}
+
+static int
+compare_ports(const void *a, const void *b)
+{
+	return *(const uint16_t *)a - *(const uint16_t *)b;
+}
+
+size_t
+policy_udp_ports(const struct policy *p, uint16_t out[POLICY_RULES_MAX])
+{
+	size_t n = 0, distinct = 0;
+
+	for (size_t i = 0; i < p->nrules && n < POLICY_RULES_MAX; i++)
+		if (p->rules[i].udp && p->rules[i].effect == RULE_ALLOW)
+			out[n++] = p->rules[i].port;
+	qsort(out, n, sizeof(out[0]), compare_ports);
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || out[i] != out[i - 1])
+			out[distinct++] = out[i];
+	return distinct;
 }

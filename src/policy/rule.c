@@ -238,6 +238,10 @@ rule_check(const struct rule *r, struct err *e)
 			"denied, not with addresses, UDP or bypass");
 	if (r->udp && r->port == 0 && r->effect == RULE_ALLOW)
 		return refuse(e, text, "UDP is opened for one port: write HOST:PORT/udp");
+	if (r->udp && r->port == 53 && r->effect == RULE_ALLOW)
+		return refuse(e, text,
+			"DNS is answered by the sandbox itself, whatever server is asked: nothing "
+			"is to be opened");
 	if (r->udp && r->effect == RULE_BYPASS)
 		return refuse(e, text, "there is nothing to bypass with UDP");
 	if (r->effect == RULE_ALLOW && r->port == 0 && r->kind == RULE_HOST &&

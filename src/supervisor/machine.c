@@ -36,7 +36,7 @@
 struct child_plan {
 	int slot;
 	const char *role;
-	int fds[8]; /* placed from descriptor 3 on */
+	int fds[12]; /* placed from descriptor 3 on */
 	size_t nfds;
 	unsigned namespaces; /* JAIL_NET ...; ~0u: the host's, no jail at all */
 };
@@ -228,8 +228,9 @@ spawn_net(struct sup *s, struct err *e)
 		{CHILD_SIGNER, "signer", {leaves[0]}, 1, JAIL_ALL},
 		{CHILD_NET, "net",
 			{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], control[1], s->events[1],
-				leaves[1]},
-			6, JAIL_IPC | JAIL_UTS}};
+				leaves[1], s->jail_net.udp_fd, s->jail_net.refused_fd,
+				s->jail_net.flood_fd, s->jail_net.raw_fd},
+			10, JAIL_IPC | JAIL_UTS}};
 	for (size_t i = 0; i < ARRAY_LEN(plans) && r == 0; i++)
 		r = spawn_role(s, &plans[i], e);
 	if (control[0] >= 0)
@@ -299,6 +300,8 @@ sup_machine_start(struct sup *s, struct err *e)
 
 	if (r == 0)
 		r = jail_net_setup(&s->jail, &s->jail_net, e);
+	if (r == 0)
+		r = sup_policy_open_udp(s, e);
 	if (r == 0)
 		r = make_cables(&c, e);
 	if (r == 0)

@@ -48,6 +48,24 @@ sup_policy_start(struct sup *s, void (*note)(struct sup *s, const char *text))
 	note(s, text);
 }
 
+/* Mostly there is none, and nothing to do. */
+int
+sup_policy_open_udp(struct sup *s, struct err *e)
+{
+	uint16_t ports[POLICY_RULES_MAX];
+	size_t n = policy_udp_ports(&s->policy, ports);
+	int r;
+
+	if (n == s->nudp_ports && memcmp(ports, s->udp_ports, n * sizeof(ports[0])) == 0)
+		return 0;
+	r = jail_net_open_udp(&s->jail, ports, n, e);
+	if (r < 0)
+		return r;
+	memcpy(s->udp_ports, ports, n * sizeof(ports[0]));
+	s->nudp_ports = n;
+	return 0;
+}
+
 static void
 obeyed(struct sup *s, uint64_t number)
 {
@@ -135,8 +153,12 @@ int
 sup_policy_change(struct sup *s, uint64_t *ret_number, struct err *e)
 {
 	struct err send = {0};
-	int r = load(s, e);
+	int r = load(s, e), opened = sup_policy_open_udp(s, &send);
 
+	if (opened < 0 && r == 0 && e != NULL)
+		*e = send;
+	if (r == 0)
+		r = opened;
 	*ret_number = ++s->policy_asked;
 	if (s->net_control < 0 || s->child[CHILD_NET].role == NULL) {
 		obeyed(s, s->policy_asked); /* by the next one */

@@ -519,7 +519,7 @@ sup_main(int argc, char **argv)
 		.log_writer = -1,
 		.console = BOUNDLOG_INIT,
 		.log = BOUNDLOG_INIT,
-		.jail_net = {-1, -1, -1}};
+		.jail_net = JAIL_NET_INIT};
 	struct err e = {0};
 	int r;
 

@@ -70,6 +70,8 @@ struct sup {
 	uv_poll_t *net_poll;
 	struct policy policy;
 	struct buf authority, authority_cert; /* PEM: with the key, without */
+	uint16_t udp_ports[POLICY_RULES_MAX]; /* what the jail has open */
+	size_t nudp_ports;
 	uint64_t policy_asked, policy_obeyed;
 	uv_timer_t policy_timer;
 	int events[2]; /* from net to log, kept for both; [1] is net's end */
@@ -114,6 +116,8 @@ void sup_child_ended(struct sup *s); /* while stopping: was it the last? */
 
 /* policy.c: what net is told */
 void sup_policy_start(struct sup *s, void (*note)(struct sup *s, const char *text));
+/* Has the jail hand net the UDP that the policy of now opens, and refuse all other. */
+int sup_policy_open_udp(struct sup *s, struct err *e);
 void sup_policy_net_started(struct sup *s, int control_fd); /* takes it */
 void sup_policy_net_ended(struct sup *s);
 /* Reads it anew. The number is obeyed later (sup_control_obeyed), whatever the result. */

@@ -151,6 +151,24 @@ serve() {
 	export "${name}_port=$(cat "$E2E/$name.port")"
 }
 
+# serve_udp NAME: sends every datagram back; port in ${NAME}_port.
+serve_udp() {
+	local name=$1
+	python3 -c '
+import os, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+with open(sys.argv[1] + ".new", "w") as f: f.write(str(s.getsockname()[1]))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+while True:
+    data, peer = s.recvfrom(70000)
+    s.sendto(data, peer)
+' "$E2E/$name.port" </dev/null >"$E2E/$name.out" 2>&1 3>&- &
+	echo $! >> "$E2E/servers"
+	wait_until 20 test -s "$E2E/$name.port"
+	export "${name}_port=$(cat "$E2E/$name.port")"
+}
+
 # make_ca NAME...: an authority that the host trusts from here on, and a leaf for these names, in
 # $E2E/ca: ca.pem, leaf.pem, leaf.key.
 make_ca() {

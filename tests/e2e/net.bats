@@ -240,6 +240,80 @@ PY'
 	in_box net 'ping -c 1 -W 5 198.18.0.1 >/dev/null'
 }
 
+@test "what is refused is in the log: UDP, ICMP, other protocols; a flood as sums" {
+	pd network log net --json > "$E2E/tmp/log"
+	logged() { # KIND HOST PORT REASON
+		pd network log net --json > "$E2E/tmp/log"
+		jq -se --arg k "$1" --arg h "$2" --argjson p "$3" --arg r "$4" 'any(.[]; .type == $k and
+			.host == $h and (.port // 0) == $p and .decision == "blocked" and (.reason | contains($r)))' \
+			"$E2E/tmp/log" > /dev/null
+	}
+	# The test before this one has sent them.
+	wait_until 20 logged udp 8.8.8.8 853 "denied by default"
+	wait_until 20 logged udp files.test 443 "denied by default"
+	wait_until 20 logged icmp 8.8.8.8 0 "ICMP is not carried (type 8)"
+	wait_until 20 logged other 8.8.8.8 0 "SCTP is not carried"
+	in_box net 'python3 -c "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(30000): s.sendto(b\"flood\", (\"203.0.113.7\", 9))
+s.sendto(b\"last\", (\"203.0.113.8\", 9))"'
+	wait_until 20 logged udp 203.0.113.8 9 "denied by default"
+	wait_until 20 logged udp 203.0.113.7 9 "denied by default"
+	at_most "$(jq -s '[.[] | select(.host == "203.0.113.7")] | length' "$E2E/tmp/log")" 2500 "records of a flood"
+	many() {
+		[ "$(pd network log net --json | jq -s '[.[] | select(.host == "203.0.113.7") | .count // 1] | add')" -gt 5000 ]
+	}
+	wait_until 20 many
+	rm "$E2E/tmp/log"
+	answered
+}
+
+@test "--allow-udp opens one host and port, live, and for good; QUIC's kind of traffic goes both ways" {
+	serve_udp echo
+	cat > "$E2E/ws/app/udp.py" <<-'PY'
+		# udp.py HOST PORT SIZE...: datagrams there, one after the other, and back
+		import socket, sys
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+		s.connect((sys.argv[1], int(sys.argv[2])))
+		try:
+		    for size in map(int, sys.argv[3:]):
+		        for attempt in range(4):
+		            try:
+		                s.send(b"u" * size)
+		                assert s.recv(70000) == b"u" * size
+		                break
+		            except TimeoutError: pass
+		        else: raise SystemExit("silence")
+		    print("carried")
+		except ConnectionRefusedError: print("refused")
+	PY
+	make_box udp --network locked --resolve "quic.test:4433:127.0.0.1:$echo_port" "$E2E/ws/app"
+	equal "$(in_box udp 'python3 udp.py quic.test 4433 5')" refused
+	pd network proxy udp --allow-udp quic.test:4433
+	has "$(pd network ls udp)" quic.test:4433/udp
+	equal "$(in_box udp 'python3 udp.py quic.test 4433 5 0 1200 1452 4000')" carried
+	# Neither another port, nor another name, nor an address.
+	equal "$(in_box udp 'python3 udp.py quic.test 4434 5')" refused
+	equal "$(in_box udp 'python3 udp.py other.test 4433 5')" refused
+	equal "$(in_box udp "python3 udp.py 127.0.0.9 4433 5; python3 udp.py 192.0.2.1 4433 5")" $'refused\nrefused'
+	# In the log, with its bytes, once the policy has cut it.
+	pd network rm udp quic.test:4433/udp
+	equal "$(in_box udp 'python3 udp.py quic.test 4433 5')" refused
+	pd network log udp --json > "$E2E/tmp/log"
+	jq -se 'any(.[]; .type == "udp" and .host == "quic.test" and .decision == "allowed" and
+		.bytes_up == 6657 and .bytes_down == 6657)' "$E2E/tmp/log" > /dev/null || { cat "$E2E/tmp/log" >&2; return 1; }
+	rm "$E2E/tmp/log"
+	# Rules last: over a new net role, and over stop and start.
+	pd network allow udp quic.test:4433/udp
+	kill_hard "$(role_pid udp net)"
+	again() { [ "$(in_box udp 'python3 udp.py quic.test 4433 9')" = carried ]; }
+	wait_until 60 again
+	pd stop udp
+	equal "$(in_box udp 'python3 udp.py quic.test 4433 9')" carried
+	pd rm -f udp
+}
+
 @test "frames of other senders go nowhere" {
 	in_box_root net 'ip addr add 198.18.0.3/30 dev eth0 2>/dev/null; ip addr add 10.1.2.3/24 dev eth0
 		python3 -c "

@@ -253,7 +253,8 @@ host_page() {
 	done <<-'CASES'
 		allow pol a.test:65536|a port is a number from 1 to 65535
 		allow pol a.test:4294967739|a port is a number from 1 to 65535
-		allow pol a.test:53/udp|of UDP only DNS is carried as yet
+		allow pol a.test:53/udp|DNS is answered by the sandbox itself
+		allow pol a.test/udp|UDP is opened for one port
 		allow pol localhost|opened by its port: localhost:8080
 		allow pol host.docker.internal:80|named localhost:PORT
 		allow pol a.*.test|a star stands alone

@@ -441,7 +441,7 @@ body_inside(void *arg)
 		.sin_port = htons(JAIL_TCP_PORT),
 		.sin_addr.s_addr = inet_addr(JAIL_GATEWAY)};
 	struct jail j = JAIL_INIT;
-	struct jail_net n = {-1, -1, -1};
+	struct jail_net n = JAIL_NET_INIT;
 	struct err e = {0};
 	struct flow w = guest;
 	int fd;
@@ -475,7 +475,7 @@ static void
 body_net(void *arg)
 {
 	struct jail j = JAIL_INIT;
-	struct jail_net n = {-1, -1, -1};
+	struct jail_net n = JAIL_NET_INIT;
 	struct err e = {0};
 	struct frame f;
 
@@ -499,7 +499,7 @@ static void
 body_net_quiet(void *arg)
 {
 	struct jail j = JAIL_INIT;
-	struct jail_net n = {-1, -1, -1};
+	struct jail_net n = JAIL_NET_INIT;
 	struct err e = {0};
 
 	CHECK_OK(jail_create(&j, &e), e);

@@ -24,7 +24,7 @@ test_resources(void **state)
 		{"example.com.", "example.com"},
 		{"example.com:443", "example.com:443"},
 		{"example.com:443/tcp", "example.com:443"},
-		{"example.com:53/udp", "example.com:53/udp"},
+		{"example.com:443/udp", "example.com:443/udp"},
 		{"*.Example.com", "*.example.com"},
 		{"*.example.com:8443", "*.example.com:8443"},
 		{"*", "*"},
@@ -145,6 +145,7 @@ test_lines(void **state)
 		{"allow 192.0.2.0/24 --method GET", NULL},
 		{"allow example.com:443/udp --path /a", NULL},
 		{"allow example.com/udp", NULL},
+		{"allow 8.8.8.8:53/udp", NULL}, /* DNS is answered here */
 		{"bypass example.com --method GET", NULL},
 		{"bypass example.com:443/udp", NULL},
 		{"allow localhost", NULL},
@@ -662,6 +663,33 @@ test_udp(void **state)
 	check("locked\nallow a.test:443/udp\nallow b.test\n", t, ARRAY_LEN(t));
 }
 
+/* No preset and no star opens it, nor does the owner's word where a name leads. */
+static void
+test_udp_default(void **state)
+{
+	static const struct decided t[] = {
+		{"a.test| 443", "allowed by default"},
+		{"a.test| 443 udp", "denied by default"},
+		{"|93.184.216.34 443 udp", "denied by default"},
+		{"b.test| 443 udp", "allowed by rule b.test:443/udp"},
+	};
+	CLEAN_POLICY struct policy p = {0};
+	static const char text[] = "open\nallow b.test:443/udp\nallow *.c.test:99/udp\n"
+				   "allow d.test:443/udp\ndeny e.test:7/udp\nallow f.test:8\n";
+	const struct policy_dest resolved = {
+		.name = "a.test", .port = 443, .udp = true, .overridden = true};
+	uint16_t ports[POLICY_RULES_MAX];
+	struct err e = {0};
+
+	(void)state;
+	check("open\nallow *\nallow b.test:443/udp\n", t + 1, ARRAY_LEN(t) - 1);
+	check("open\nallow b.test:443/udp\n", t, ARRAY_LEN(t));
+	assert_int_equal(policy_decode(text, sizeof(text) - 1, &p, &e), 0);
+	assert_int_equal(policy_decide(&p, &resolved).outcome, POLICY_DENY);
+	assert_int_equal(policy_udp_ports(&p, ports), 2);
+	assert_true(ports[0] == 99 && ports[1] == 443);
+}
+
 static void
 test_bypass(void **state)
 {
@@ -892,6 +920,7 @@ main(void)
 		cmocka_unit_test(test_own_names),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_udp_default),
 		cmocka_unit_test(test_bypass),
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_damaged_lists),

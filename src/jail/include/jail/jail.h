@@ -40,7 +40,12 @@ void jail_release(struct jail *j);
 enum { JAIL_NET = 1, JAIL_IPC = 2, JAIL_UTS = 4, JAIL_ALL = 7 };
 int jail_enter(const struct jail *j, unsigned which, struct err *e);
 
-/* The network inside: one TAP, addresses, the nftables ruleset, the net role's listeners. */
+/*
+ * The network inside: one TAP, addresses, the nftables ruleset, the net role's sockets. The three
+ * of NFLOG (linux/netfilter/nfnetlink_log.h) are read only: each message holds a packet of the
+ * guest's that the kernel has dropped or refused. What finds no room in one is missing from its
+ * numbers (NFULA_SEQ). None costs the others room.
+ */
 #define JAIL_GATEWAY     "198.18.0.1"
 #define JAIL_GUEST       "198.18.0.2"
 #define JAIL_PREFIX      30
@@ -49,15 +54,28 @@ int jail_enter(const struct jail *j, unsigned which, struct err *e);
 #define JAIL_TCP_PORT    3129                /* every TCP connection is redirected here */
 #define JAIL_DNS_PORT    53                  /* UDP port 53 to anywhere is redirected here */
 struct jail_net {
-	int tap_fd; /* IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, for QEMU */
-	int tcp_fd; /* non-blocking listener for net */
-	int dns_fd; /* non-blocking UDP socket for net */
+	int tap_fd;     /* IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, for QEMU */
+	int tcp_fd;     /* non-blocking listener for net */
+	int dns_fd;     /* non-blocking UDP socket for net */
+	int udp_fd;     /* NFLOG: UDP to an open port, whole; it is net's to carry or to refuse */
+	int refused_fd; /* NFLOG: the beginnings of what was refused, few a second of one kind */
+	int flood_fd;   /* NFLOG: the beginnings of the rest of it */
+	int raw_fd;     /* IPPROTO_RAW (raw(7)): packets for the guest, from anybody */
 };
+#define JAIL_NET_INIT                                                                              \
+	{                                                                                          \
+		-1, -1, -1, -1, -1, -1, -1                                                         \
+	}
 /* The ruleset as nft(8) text, for the plan test and for execution by libnftables. */
 void jail_net_ruleset(struct buf *out);
 /* Blocks for some milliseconds, 20 s at most. The descriptors are close-on-exec and the caller's.
  */
 int jail_net_setup(const struct jail *j, struct jail_net *ret, struct err *e);
+/*
+ * From now on these UDP ports are open, and no others: what the guest sends there comes to udp_fd
+ * instead of being refused by the kernel. Blocks for some milliseconds, 5 s at most.
+ */
+int jail_net_open_udp(const struct jail *j, const uint16_t *ports, size_t n, struct err *e);
 
 /*
  * Confinement of a role: a plan that can be printed, then executed in the role's own process once

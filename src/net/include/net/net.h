@@ -20,10 +20,11 @@ struct net_override {
 };
 
 struct net_options {
-	int tcp_fd;          /* listening, in the jail's network namespace */
-	int dns_fd;          /* UDP, likewise */
-	int resolver_fd;     /* SOCK_SEQPACKET to the resolver role */
-	int control_fd;      /* SOCK_SEQPACKET to the supervisor, see below; its end is net's */
+	int tcp_fd;      /* listening, in the jail's network namespace */
+	int dns_fd;      /* UDP, likewise */
+	int resolver_fd; /* SOCK_SEQPACKET to the resolver role */
+	int control_fd;  /* SOCK_SEQPACKET to the supervisor, see below; its end is net's */
+	int udp_fd, refused_fd, flood_fd, raw_fd; /* see jail_net; 0: none of these */
 	int events_fd;       /* SOCK_SEQPACKET: records of wire/netevent.h; 0: nobody wants them */
 	int signer_fd;       /* SOCK_SEQPACKET to the signer role; 0: there is none, and no TLS is
 			      * intercepted */

@@ -10,6 +10,7 @@
  *     which is one for that address or for a range no larger than the whole private, loopback, ...
  *     range around it. An owner's rule for exactly this host opens private and carrier-grade NAT
  *     addresses too (an intranet host), never link-local, metadata and the like.
+ *   - UDP: only a rule for it
  *   - names of one label and special-use names (.local, .internal): a rule for the host, or for
  *     the domain above it
  */
@@ -72,7 +73,7 @@ struct policy_dest {
 	bool udp;
 	bool addr_is_host;  /* the address is one of the host's own */
 	bool overridden;    /* the owner gave this very name (or address) and port its address,
-			     * which counts as an allow rule for that host */
+			     * which counts as an allow rule for that host, of TCP */
 	const char *method; /* of the request as it was sent; NULL: none is seen (yet) */
 	const char *target; /* its path, with or without the query */
 };
@@ -106,6 +107,12 @@ struct policy_decision {
 };
 
 struct policy_decision policy_decide(const struct policy *p, const struct policy_dest *d);
+
+/*
+ * The ports for which some rule allows UDP, each once, in order; their number, at most
+ * POLICY_RULES_MAX. No default opens UDP.
+ */
+size_t policy_udp_ports(const struct policy *p, uint16_t out[POLICY_RULES_MAX]);
 
 /* Whether the owner wants its TLS left alone. */
 bool policy_bypasses(const struct policy *p, const struct policy_dest *d);

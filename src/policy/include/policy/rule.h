@@ -13,7 +13,7 @@
  *   192.0.2.7              this address; with a port 192.0.2.7:443 or [2001:db8::7]:443
  *   192.0.2.0/24           these addresses; with a port 192.0.2.0/24:443 or [2001:db8::/32]:443
  *   localhost:8080         the host's own service, inside: host.docker.internal:8080
- *   example.com:53/udp     UDP; everything else is TCP
+ *   example.com:443/udp    UDP (QUIC, for example); everything else is TCP
  *
  * LIST is GET,HEAD,... and PATTERN a path in which one star stands for anything but a slash, two
  * for anything.
