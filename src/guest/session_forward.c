@@ -1,13 +1,15 @@
 /*
  * How this works: connect to 127.0.0.1, then to ::1 where nobody listens there (a server that binds
  * to "localhost" may have taken either). Then bytes both ways, as slow as the slower side; the
- * client's end of input is the socket's half-close, the socket's end of file is EXIT.
+ * client's end of input is the socket's half-close, the socket's end of file is STDOUT_EOF; EXIT
+ * comes when both have said all they had, or when the socket is dead.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -30,6 +32,8 @@ struct forward {
 	struct loop_timer *timeout;
 	struct buf early; /* input that came before the connection stood */
 	bool early_end;
+	bool in_ended, out_ended; /* the client has said all it had; the server has */
+	struct loop_timer *over;  /* rings at once: outside of whatever calls us */
 	struct sink in;
 	struct source out;
 };
@@ -39,6 +43,7 @@ forward_free(struct forward *f)
 {
 	loop_io_del(f->connecting);
 	loop_timer_del(f->timeout);
+	loop_timer_del(f->over);
 	cleanup_close_p(&f->fd);
 	buf_release(&f->early);
 	sink_close(&f->in);
@@ -54,6 +59,34 @@ fail(struct forward *f, int code)
 	else
 		client_error(f->client, 125, "port %u in the sandbox: %s", f->port, strerror(code));
 	forward_free(f);
+}
+
+static void
+on_over(void *arg)
+{
+	struct forward *f = arg;
+
+	f->over = NULL;
+	client_exit(f->client, 0);
+	forward_free(f);
+}
+
+static bool
+is_dead(int fd)
+{
+	struct pollfd p = {.fd = fd};
+
+	return poll(&p, 1, 0) != 0; /* nothing is asked for: an error, or both directions closed */
+}
+
+/* After the server's end of output: is there anybody left to whom input could go? */
+static void
+end_if_over(struct forward *f)
+{
+	if (f->over != NULL || !f->out_ended)
+		return;
+	if (f->in_ended || !f->in.open || is_dead(f->in.fd))
+		f->over = loop_timer_add(f->client->all->guest->loop, 0, on_over, f);
 }
 
 static void
@@ -74,8 +107,10 @@ on_output(void *arg, struct source *src)
 	if (n > 0) {
 		client_output(f->client, SESSION_STDOUT, chunk, (size_t)n);
 	} else if (n == 0) {
-		client_exit(f->client, 0);
-		forward_free(f);
+		source_close(&f->out);
+		f->out_ended = true;
+		client_output(f->client, SESSION_STDOUT_EOF, NULL, 0);
+		end_if_over(f);
 	} else {
 		fail(f, errno);
 	}
@@ -84,8 +119,11 @@ on_output(void *arg, struct source *src)
 static void
 on_input_end(void *arg, struct sink *in)
 {
-	(void)arg;
+	struct forward *f = arg;
+
 	shutdown(in->fd, SHUT_WR);
+	f->in_ended = true;
+	end_if_over(f);
 }
 
 static void
@@ -94,6 +132,7 @@ on_input_moved(void *arg)
 	struct forward *f = arg;
 
 	client_settle(f->client);
+	end_if_over(f);
 }
 
 static void
@@ -211,10 +250,12 @@ role_input(struct client *c, const uint8_t *p, size_t n)
 {
 	struct forward *f = c->of;
 
-	if (f->in.open)
+	if (f->in.open) {
 		sink_put(&f->in, p, n);
-	else if (f->fd >= 0 && !f->early_end) /* still connecting */
+		end_if_over(f);
+	} else if (f->fd >= 0 && !f->early_end) { /* still connecting */
 		buf_append(&f->early, p, n);
+	}
 }
 
 static void

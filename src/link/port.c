@@ -54,6 +54,8 @@ port_pipe_take(struct port_pipe *p, struct mux_stream *s)
 		(r = frame_peek_max(&s->down, FRAME_CHUNK, &f)) > 0) {
 		if (f.type == SESSION_STDOUT)
 			buf_append(&p->out, f.p, f.n);
+		else if (f.type == SESSION_STDOUT_EOF)
+			p->half = true;
 		else if (f.type != SESSION_STARTED)
 			p->ended = true;
 		p->failed = p->ended && f.type != SESSION_EXIT;

@@ -14,6 +14,7 @@
 struct port_pipe {
 	uint16_t port;
 	struct buf out; /* from the guest, for the socket: one frame's payload at most */
+	bool half;      /* the server has said all it had; what the client says still goes on */
 	bool ended;     /* the guest has said its last word */
 	bool failed;    /* ... and it was an error, or no frame */
 };

@@ -7,6 +7,7 @@
  *   end of file (its end half-closed)        END_STREAM behind what it wrote
  *   hung up, or takes no more bytes          what it wrote is still delivered, then RST_STREAM;
  *                                            after GONE_MS in any case
+ *   half-closed, likewise                    <- STDOUT_EOF of a published port's server
  *   closed, after all bytes were written     <- END_STREAM or RST_STREAM of the guest
  */
 #include <errno.h>
@@ -45,7 +46,8 @@ struct conn {
 	struct port_pipe *port; /* of a published port; NULL: a session */
 	bool eof;               /* nothing more to read from the client */
 	bool gone;              /* the client will not read any more */
-	uint64_t deadline_ms;   /* of the answer, then of a gone client's last bytes; 0: none */
+	bool shut; /* we have half-closed: the client's own end then looks like a hang-up */
+	uint64_t deadline_ms; /* of the answer, then of a gone client's last bytes; 0: none */
 	struct conn *next;
 	size_t slot; /* in polls, this round; 0: not there */
 };
@@ -211,6 +213,10 @@ conn_write(struct conn *c)
 	while (n > 0 && !c->gone) {
 		struct buf *down = conn_down(c);
 
+		if (down->len == 0 && c->port != NULL && c->port->half && !c->shut) {
+			c->shut = true;
+			shutdown(c->fd, SHUT_WR);
+		}
 		if (down->len == 0)
 			return;
 		n = send(c->fd, down->data, down->len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -227,7 +233,7 @@ static void
 conn_polled(struct conn *c, short revents)
 {
 	/* Both directions are closed: whatever it had written is still there to be read. */
-	if (revents & (POLLHUP | POLLERR))
+	if ((revents & POLLERR) || ((revents & POLLHUP) && !c->shut))
 		conn_gone(c);
 	if (revents & (POLLIN | POLLHUP | POLLERR))
 		conn_read(c);
@@ -341,7 +347,8 @@ set_polls(struct link *l)
 	l->npolls = POLL_CONNS;
 	for (struct conn *c = l->conns; c != NULL; c = c->next) {
 		c->slot = 0;
-		if (c->gone) /* its hang-up is known and would come for ever */
+		/* A hang-up that is known would come for ever. */
+		if (c->gone || (c->shut && !conn_wants_read(c)))
 			continue;
 		c->slot = l->npolls;
 		l->polls[l->npolls++] = (struct pollfd){.fd = c->fd,

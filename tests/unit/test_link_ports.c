@@ -137,6 +137,43 @@ test_both_ways(void **state)
 	free(data);
 }
 
+/* The server half-closes first: what the client says after that still arrives, and its end. */
+static void
+test_server_half_closes(void **state)
+{
+	char *data = malloc(BYTES);
+	uint16_t port;
+	int fd = listener(&port), client, server;
+
+	(void)state;
+	for (size_t i = 0; i < BYTES; i++)
+		data[i] = (char)(i * 5 + i / 253);
+	rig_start(&rig);
+	client = arrive(port);
+	server = accept_one(fd);
+	carry(server, client, data);
+	carry(client, server, data);
+	close(server);
+	close(client);
+	/* It half-closes, then breaks: the client learns of that, too. */
+	client = arrive(port);
+	server = accept_one(fd);
+	shutdown(server, SHUT_WR);
+	assert_int_equal(until_end(client), 0);
+	assert_int_equal(setsockopt(server, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+				 sizeof(struct linger)),
+		0);
+	close(server);
+	for (uint64_t end = deadline_in_ms(WAIT_MS); send(client, "x", 1, MSG_NOSIGNAL) == 1;) {
+		assert_true(deadline_left_ms(end) > 0);
+		sched_yield();
+	}
+	close(client);
+	close(fd);
+	rig_stop(&rig);
+	free(data);
+}
+
 static void
 test_nobody_listens(void **state)
 {
@@ -209,6 +246,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_both_ways),
+		cmocka_unit_test(test_server_half_closes),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_sessions_first),

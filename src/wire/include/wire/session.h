@@ -32,11 +32,12 @@ enum session_frame {
 	SESSION_WINSIZE = 0x04,   /* u16 rows, u16 columns, big-endian */
 	SESSION_SIGNAL = 0x05,    /* u8 signal number, to the foreground process group */
 	/* guest -> client */
-	SESSION_STARTED = 0x81, /* u32 session id, big-endian */
-	SESSION_STDOUT = 0x82,  /* bytes; a terminal's output too */
-	SESSION_STDERR = 0x83,  /* bytes */
-	SESSION_EXIT = 0x84,    /* u8 exit status: code, or 128+n after signal n */
-	SESSION_ERROR = 0x85,   /* u8 exit status to use (125, 126, 127), then text, untrusted */
+	SESSION_STARTED = 0x81,    /* u32 session id, big-endian */
+	SESSION_STDOUT = 0x82,     /* bytes; a terminal's output too */
+	SESSION_STDERR = 0x83,     /* bytes */
+	SESSION_STDOUT_EOF = 0x86, /* empty; of FORWARD: no more output, input still goes on */
+	SESSION_EXIT = 0x84,       /* u8 exit status: code, or 128+n after signal n */
+	SESSION_ERROR = 0x85,      /* u8 exit status to use (125, 126, 127), then text, untrusted */
 };
 
 enum session_op {
