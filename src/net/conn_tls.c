@@ -12,6 +12,19 @@
 #include "edit.h"
 #include "sock.h"
 
+/*
+ * Clients of databases and the like often name no server in TLS. Where their owner has allowed just
+ * this host and port, that decides; 443 is for clients that do name it.
+ */
+static bool
+may_be_nameless(const struct conn *c)
+{
+	struct policy_decision d = reach_judge(c->net, &c->dest);
+
+	return d.outcome == POLICY_ALLOW && d.rule != NULL && d.rule->kind == RULE_HOST &&
+	       !d.rule->preset && d.rule->port != 0 && d.rule->port != 443;
+}
+
 const char *
 conn_check_server_name(const struct conn *c, char text[NETEVENT_REASON_MAX])
 {
@@ -21,7 +34,9 @@ conn_check_server_name(const struct conn *c, char text[NETEVENT_REASON_MAX])
 	bool own = !c->dest.is_raw && host_name_kind(c->dest.host) == HOST_NAME_HOST;
 
 	if (says[0] == '\0')
-		return c->dest.is_raw || own ? NULL : "tls_no_sni: TLS without a server name";
+		return c->dest.is_raw || own || may_be_nameless(c)
+			       ? NULL
+			       : "tls_no_sni: TLS without a server name";
 	snprintf(text, NETEVENT_REASON_MAX, "tls_sni: the server name in TLS is %.90s", says);
 	if (host_name_canonical(says, host) < 0)
 		return text;

@@ -15,14 +15,22 @@ struct scene {
 	int events[2]; /* net's end, ours */
 };
 
+/* PORT in the policy: the origin's. */
 static void
 scene_start(struct scene *s, const char *policy)
 {
+	const char *at = policy != NULL ? strstr(policy, "PORT") : NULL;
+	char text[256];
 	struct err e;
 
 	memset(s, 0, sizeof(*s));
 	s->origin = origin_at(FAKE_PUBLIC, &s->port, 20);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->events), 0);
+	if (at != NULL) {
+		snprintf(text, sizeof(text), "%.*s%u%s", (int)(at - policy), policy, s->port,
+			at + strlen("PORT"));
+		policy = text;
+	}
 	if (policy != NULL) {
 		s->g.own_policy = true;
 		assert_int_equal(policy_decode(policy, strlen(policy), &s->g.policy, &e), 0);
@@ -495,6 +503,49 @@ test_tls_to_address(void **state)
 	scene_stop(&s);
 }
 
+/* TLS that names no server, as databases' clients do: a rule for just this host and port decides.
+ */
+static void
+test_tls_nameless(void **state)
+{
+	static const struct {
+		const char *policy;
+		bool passes;
+	} cases[] = {{"locked\nallow public.example:PORT\n", true},
+		{"locked\nallow public.example\n", false}, {"locked\nallow *:PORT\n", false},
+		{"locked\nallow *.example:PORT\n", false}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		uint8_t bytes[512], got[512];
+		size_t n = hello("", bytes);
+		struct scene s;
+		int guest, served;
+
+		scene_start(&s, cases[i].policy);
+		guest = guest_call(&s.g, "public.example", s.port);
+		assert_int_equal(send(guest, bytes, n, 0), n);
+		served = peer_accept(s.origin);
+		if (cases[i].passes) {
+			assert_int_equal(peer_recv(served, got, n, MSG_WAITALL), n);
+			assert_memory_equal(got, bytes, n);
+			check_talk(guest, served);
+		} else {
+			expect_alert(guest);
+			expect_blocked(
+				&s, NETEVENT_TLS, "public.example", "<name check>", "tls_no_sni");
+			close(served);
+		}
+		/* A wrong name is wrong whatever the rule. */
+		n = hello("other.example", bytes);
+		guest = guest_call(&s.g, "public.example", s.port);
+		assert_int_equal(send(guest, bytes, n, 0), n);
+		expect_alert(guest);
+		close(guest);
+		scene_stop(&s);
+	}
+}
+
 /* ---- denials
  * ------------------------------------------------------------------------------------- */
 
@@ -745,6 +796,7 @@ main(void)
 		cmocka_unit_test(test_server_speaks_first),
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_tls_to_address),
+		cmocka_unit_test(test_tls_nameless),
 		cmocka_unit_test(test_denials),
 		cmocka_unit_test(test_rules_for_requests),
 		cmocka_unit_test(test_answers),
