@@ -375,6 +375,19 @@ check_fragments(const struct jail_net *n)
 	f.ip.check = 0;
 	f.ip.check = checksum(&f.ip, sizeof(f.ip), 0);
 	check_silent(n, &f, size);
+	/* Never-ending and overlapping ones fill what the kernel gives them (RFC 5722), no more:
+	 * all that is whole goes on. */
+	for (int i = 0; i < 20000; i++) {
+		size = frame_udp(&f, &w, "0123456789abcdefghijklmn", 24);
+		f.ip.id = htons((uint16_t)(i / 2));
+		f.ip.frag_off = htons((uint16_t)(IP_MF | (i % 2)));
+		f.ip.check = 0;
+		f.ip.check = checksum(&f.ip, sizeof(f.ip), 0);
+		send_frame(n, &f, size);
+	}
+	check_rejected(n, &f, frame_udp(&f, &w, "x", 1), ICMP_PORT_UNREACH);
+	w.sport = 46000;
+	close(check_connects(n, &w));
 }
 
 /*
