@@ -8,7 +8,7 @@
 #include "upstream.h"
 
 #define INTERCEPTS_MAX     1024  /* at once; beyond, reset */
-#define INTERCEPT_LIMIT_MS 10000 /* for the guest's handshake */
+#define INTERCEPT_LIMIT_MS 30000 /* for the guest's handshake */
 
 struct intercept_options {
 	struct net *net;

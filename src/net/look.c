@@ -10,7 +10,7 @@
  * keep out what is allowed.
  */
 #define LOOKS_MAX       256
-#define LOOK_REQUEST_MS 10000
+#define LOOK_REQUEST_MS 30000
 #define LOOK_PROXY_MS   30000
 
 static void
