@@ -78,9 +78,11 @@ note_inval_entry(struct fs *fs, uint64_t dir, const char *name)
  * cache yet, and would do so after the pages were dropped. Invalidating an entry, even one that
  * cannot be, takes the folder's lock and so waits for that reader.
  */
-static void
+void
 note_inval_listing(struct fs *fs, struct inode *dir)
 {
+	dir->told_pos = 0;
+	dir->told_end = false;
 	note_inval_entry(fs, dir->id, ".");
 	note_inval_inode(fs, dir->id, 0);
 	dir->known.valid = false;

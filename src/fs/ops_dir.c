@@ -21,7 +21,6 @@ op_opendir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 	struct fuse_open_out oo = {0};
 	int fd, e;
 
-	(void)r;
 	if (i->key.type != S_IFDIR)
 		return -ENOTDIR;
 	watch_folder(fs, i);
@@ -33,7 +32,8 @@ op_opendir(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 	fd = nodefd_reopen(&n, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
-	push_folder(fs, i, fd);
+	if (!listing_read(fs, i, r, 0))
+		push_folder(fs, i, fd);
 	e = handle_open(fs, i, fd, true, O_RDONLY, &oo.fh);
 	if (e == 0)
 		buf_append(out, &oo, sizeof(oo));
@@ -97,7 +97,9 @@ struct reading {
 	struct statx dir;
 	struct buf *out;
 	size_t left;
-	bool plus, any;
+	bool plus, any, end;
+	bool ahead; /* for the pump, not for the guest's kernel */
+	size_t n;
 };
 
 static bool
@@ -106,7 +108,19 @@ is_dot(const char *name)
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* The lookup half of READDIRPLUS. Without it the guest takes just the name. False: it is gone. */
+/* What is seen of it in the middle of a change is true of neither before nor after. */
+static bool
+is_changing(const struct fs *fs, const struct statx *st)
+{
+	const struct inode *i = inode_of(fs, st);
+
+	return i != NULL && i->changing > 0;
+}
+
+/*
+ * The lookup half of READDIRPLUS. Without it the guest takes just the name. False: it is gone.
+ * Where the kernel will not see it, what it knows of the name so far is compared first.
+ */
 static bool
 look_up(struct reading *rd, const struct dirent64 *d, struct fuse_entry_out *ret)
 {
@@ -115,7 +129,11 @@ look_up(struct reading *rd, const struct dirent64 *d, struct fuse_entry_out *ret
 
 	if (is_dot(d->d_name))
 		return true;
+	if (rd->ahead && entry_find(rd->fs, rd->h->inode, d->d_name) != NULL)
+		coherence_check_entry(rd->fs, rd->h->inode, d->d_name, 0);
 	r = stat_at(rd->h->fd, d->d_name, &st);
+	if (r == 0 && rd->ahead && is_changing(rd->fs, &st))
+		return true;
 	if (r == 0 && entry_fill(rd->fs, rd->h->inode, d->d_name, &st, false, ret) < 0)
 		memset(ret, 0, sizeof(*ret));
 	return r != -ENOENT;
@@ -171,9 +189,11 @@ read_dents(struct reading *rd)
 			put_dent(rd, d, &eo);
 			rd->left -= size;
 			rd->any = true;
+			rd->n++;
 		}
 		next_dent(rd->h);
 	}
+	rd->end = r == 0;
 	return rd->any ? 0 : r;
 }
 
@@ -224,6 +244,25 @@ readdir_by(
 	return e < 0 ? e : read_dents(&rd);
 }
 
+int
+dir_read_plus(struct fs *fs, struct inode *dir, int fd, uint64_t *pos, size_t size, struct buf *out,
+	bool *ret_end)
+{
+	struct handle h = {.inode = dir, .dir = true, .fd = fd};
+	struct reading rd = {
+		.fs = fs, .h = &h, .out = out, .left = size, .plus = true, .ahead = true};
+	int e = stat_at(fd, "", &rd.dir);
+
+	if (e == 0)
+		e = seek_dents(&h, *pos);
+	if (e == 0)
+		e = read_dents(&rd);
+	*pos = h.pos;
+	*ret_end = rd.end;
+	buf_release(&h.dents);
+	return e < 0 ? e : (int)rd.n;
+}
+
 /* A folder that only the guest's pump has open: a handle for this one request. */
 static int
 readdir_once(
@@ -246,6 +285,8 @@ readdir_any(
 	struct handle *h = handle_find(fs, r->in.read.fh, i->id, true);
 
 	i->listed = i->listed || plus;
+	if (plus)
+		listing_read(fs, i, r, r->in.read.offset);
 	return h != NULL ? readdir_by(fs, h, r, out, plus) : readdir_once(fs, i, r, out, plus);
 }
 

@@ -98,6 +98,7 @@ op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct
 
 	if (e < 0)
 		return e;
+	listing_looked_up(fs, dir, r);
 	fd = sh == NULL ? nodefd_open_kept(fs, d.fd, r->name) : -1;
 	e = sh != NULL ? 0 : fd >= 0 ? stat_at(fd, "", &st) : stat_at(d.fd, r->name, &st);
 	if (e == -ENOENT)
@@ -216,7 +217,7 @@ op_mkdir(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct 
 	int e = reply_made(fs, dir, r, make_folder, S_IFDIR, out);
 
 	if (e == 0)
-		push_if_empty(fs, child_of(fs, dir, r->name));
+		listing_made(fs, child_of(fs, dir, r->name));
 	return e;
 }
 
@@ -297,6 +298,9 @@ renamed(struct fs *fs, struct inode *from, struct inode *to, int fromfd, int tof
 	if (moved != NULL && entry_set(fs, to, r->name2, moved) == 0 &&
 		stat_at(tofd, r->name2, &st) == 0 && inode_is(moved, &st))
 		coherence_own(moved, &st);
+	/* There may be a shadow in it by its new path. */
+	if (moved != NULL && moved->key.type == S_IFDIR && fs->nshadows > 0)
+		note_inval_listing(fs, moved);
 	if (r->in.rename.flags & RENAME_EXCHANGE && other != NULL &&
 		entry_set(fs, from, r->name, other) == 0 && stat_at(fromfd, r->name, &st) == 0 &&
 		inode_is(other, &st))

@@ -3,7 +3,8 @@
  * too (grep, git status, cp -r, a compiler). So the content of a small file, and of the next ones
  * in its folder, goes to the guest's pump with the reply to the first open; from there they are
  * opened and read without a message. The window of siblings doubles as long as it is used up, which
- * shows in the next open that comes here, and starts larger where the folder has just been listed.
+ * shows in the next open that comes here, and starts larger where the folder has just been listed,
+ * or where that of the last folder was used up twice.
  *
  * Each such file is held by a descriptor, its lease: when the host takes its name away, whoever has
  * it open in the guest can go on.
@@ -26,8 +27,8 @@
 #define WINDOW_BYTES  (384u << 10)
 #define VISIT_MAX     1024
 
-static void
-put_head(struct fs *fs, struct buf *to, enum fuse_push_code code, struct inode *i,
+void
+push_head(struct fs *fs, struct buf *to, enum fuse_push_code code, struct inode *i,
 	const struct statx *st, size_t content)
 {
 	struct fuse_push p = {
@@ -40,18 +41,18 @@ put_head(struct fs *fs, struct buf *to, enum fuse_push_code code, struct inode *
 	buf_append(to, &p, sizeof(p));
 }
 
-static bool
-is_told(const struct fs *fs, const struct inode *i)
+bool
+push_wanted(const struct fs *fs, const struct inode *i)
 {
-	return fs->push && i->nlookup > 0;
+	return fs->push && (i->nlookup > 0 || i == fs->root);
 }
 
 void
 push_attr(struct fs *fs, struct inode *i, const struct statx *st)
 {
-	if (!is_told(fs, i) && !(fs->push && i == fs->root))
+	if (!push_wanted(fs, i))
 		return;
-	put_head(fs, &fs->early, FUSE_PUSH_ATTR, i, st, 0);
+	push_head(fs, &fs->early, FUSE_PUSH_ATTR, i, st, 0);
 	fuse_line_seal(&fs->early);
 }
 
@@ -140,13 +141,13 @@ push_file(struct fs *fs, struct buf *to, struct inode *i, int fd, bool content)
 	struct statx st;
 	size_t start;
 
-	if (!is_told(fs, i) || has_writer(i) || stat_at(fd, "", &st) < 0 || !is_small(&st))
+	if (!push_wanted(fs, i) || has_writer(i) || stat_at(fd, "", &st) < 0 || !is_small(&st))
 		return 0;
 	coherence_see(fs, i, &st);
 	if (coherence_attr_ttl(i, &st) != TTL_WATCHED_S || !lease_take(fs, i, fd))
 		return 0;
 	start = to->len;
-	put_head(fs, to, FUSE_PUSH_FILE, i, &st, content ? st.stx_size : 0);
+	push_head(fs, to, FUSE_PUSH_FILE, i, &st, content ? st.stx_size : 0);
 	if (content && !put_content(to, fd, &st)) {
 		to->len = start;
 		return 0;
@@ -198,15 +199,16 @@ push_siblings(struct fs *fs, struct inode *dir, const struct list *from, size_t 
 }
 
 static size_t
-next_window(struct inode *dir)
+next_window(struct fs *fs, struct inode *dir)
 {
 	size_t now = dir->window;
 
 	if (now == 0)
-		now = dir->listed ? WINDOW_LISTED : 0;
+		now = dir->listed || fs->last_window > WINDOW_FIRST ? WINDOW_LISTED : 0;
 	dir->window = (uint16_t)(now == 0               ? WINDOW_FIRST
 				 : now * 2 < WINDOW_MAX ? now * 2
 							: WINDOW_MAX);
+	fs->last_window = dir->window;
 	return now;
 }
 
@@ -220,7 +222,7 @@ push_opened(struct fs *fs, struct inode *i, int fd)
 	e = container_of(i->names.next, struct entry, in_child);
 	push_file(fs, &fs->early, i, fd, !i->pushed);
 	e->parent->pins++;
-	push_siblings(fs, e->parent, &e->in_parent, next_window(e->parent));
+	push_siblings(fs, e->parent, &e->in_parent, next_window(fs, e->parent));
 	e->parent->pins--;
 }
 
@@ -229,34 +231,9 @@ push_folder(struct fs *fs, struct inode *dir, int fd)
 {
 	struct statx st;
 
-	if (!(is_told(fs, dir) || (fs->push && dir == fs->root)) || dir->wd < 0 ||
-		stat_at(fd, "", &st) < 0)
+	if (!push_wanted(fs, dir) || dir->wd < 0 || stat_at(fd, "", &st) < 0)
 		return;
 	coherence_see(fs, dir, &st);
-	put_head(fs, &fs->early, FUSE_PUSH_FOLDER, dir, &st, 0);
-	fuse_line_seal(&fs->early);
-}
-
-/* Watched first, then looked at: what comes later causes an event. */
-void
-push_if_empty(struct fs *fs, struct inode *dir)
-{
-	CLEAN_NODEFD struct nodefd n = NODEFD_INIT;
-	CLEAN_CLOSE int fd = -1;
-	char dents[512] __attribute__((aligned(8)));
-	struct statx st;
-
-	/* A shadow comes into a folder that is moved to its path. */
-	if (!is_told(fs, dir) || fs->nshadows > 0)
-		return;
-	watch_folder(fs, dir);
-	if (dir->wd < 0 || nodefd_get(fs, dir, &n) < 0)
-		return;
-	fd = nodefd_reopen(&n, O_RDONLY | O_DIRECTORY);
-	/* Two entries of 24 bytes: "." and "..". */
-	if (fd < 0 || getdents64(fd, dents, sizeof(dents)) != 48 || stat_at(fd, "", &st) < 0)
-		return;
-	coherence_see(fs, dir, &st);
-	put_head(fs, &fs->early, FUSE_PUSH_EMPTY, dir, &st, 0);
+	push_head(fs, &fs->early, FUSE_PUSH_FOLDER, dir, &st, 0);
 	fuse_line_seal(&fs->early);
 }

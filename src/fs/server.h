@@ -13,7 +13,7 @@
  *   changes.c    the record of what the host may run later (watchlist.c)
  *   shadow.c     folders that are the sandbox's own
  *   journal.c    the tables, written where the next process finds them; restore.c: by it
- *   push.c       what the guest's pump is told ahead
+ *   push.c       what the guest's pump is told ahead of files; listing.c: of folders
  *   jobs.c       threads for what may wait for a disk
  */
 #include <stdbool.h>
@@ -98,6 +98,11 @@ struct inode {
 	bool pushed;     /* its content, since it last changed */
 	bool listed;     /* READDIRPLUS: who opens one file in there may open the next */
 	uint16_t window; /* of the siblings that go with the next open in this folder */
+	/* A folder's listing, as the pump was told of it: up to this position; wholly. */
+	uint64_t told_pos;
+	bool told_end;
+	uint32_t told_count; /* names */
+	uint32_t told_asked; /* of them that it has asked for since */
 };
 
 /* A name that was told to the guest: of an inode, or (child NULL) that it does not exist. */
@@ -138,10 +143,15 @@ struct fs {
 	size_t nreplied;
 	bool handle_was_lost; /* handle_find met one */
 	struct buf in, out, notes;
-	struct buf early;  /* notifications that are to be there before the reply */
-	bool ready;        /* INIT was answered */
-	bool push;         /* the guest's pump takes wire/fuse_push.h */
-	uint64_t taken;    /* messages */
+	struct buf early; /* notifications that are to be there before the reply */
+	bool ready;       /* INIT was answered */
+	bool push;        /* the guest's pump takes wire/fuse_push.h */
+	uint64_t taken;   /* messages */
+	uint16_t last_window;
+	struct listing_ahead {
+		size_t window, told; /* folders: to be told ahead; told since the last demand */
+		uint16_t used;       /* as the pump counts them */
+	} ahead;
 	struct jobs *jobs; /* NULL: everything is done where it is asked */
 	uint64_t mounts;   /* that have begun or ended */
 	uint64_t seed;
@@ -344,6 +354,7 @@ uint64_t coherence_attr_ttl(const struct inode *i, const struct statx *st);
 uint64_t coherence_entry_ttl(const struct inode *dir);
 void note_inval_inode(struct fs *fs, uint64_t id, int64_t off);
 void note_inval_entry(struct fs *fs, uint64_t dir, const char *name);
+void note_inval_listing(struct fs *fs, struct inode *dir);
 /* Asks the guest to forget some of what it has. */
 void coherence_trim(struct fs *fs);
 
@@ -386,6 +397,8 @@ void shadow_release(struct fs *fs);
 /* The shadow of this name in this folder, or NULL. */
 struct shadow *shadow_find(const struct fs *fs, const struct inode *dir, const char *name);
 const char *shadow_name(const struct shadow *s);
+/* Whether one is in this folder, or may come to be when folders above it are moved. */
+bool shadow_may_be_in(const struct fs *fs, const struct inode *dir);
 /* As entry_fill: what the guest is told of it; takes one lookup reference. */
 int shadow_fill(struct fs *fs, struct shadow *s, struct fuse_entry_out *ret);
 /*
@@ -410,14 +423,29 @@ enum restore_again {
 enum restore_again restore_check(struct fs *fs, const struct fuse_request *r);
 void restore_refused(struct fs *fs, const struct fuse_request *r);
 /* push.c: nothing, where the guest's end does not take it */
+bool push_wanted(const struct fs *fs, const struct inode *i);
+/* The beginning of what is told of an inode; so many bytes follow. */
+void push_head(struct fs *fs, struct buf *to, enum fuse_push_code code, struct inode *i,
+	const struct statx *st, size_t content);
 void push_attr(struct fs *fs, struct inode *i, const struct statx *st);
 /* A file was opened for reading, as fd: it and its siblings, for the next ones that want them. */
 void push_opened(struct fs *fs, struct inode *i, int fd);
 void push_folder(struct fs *fs, struct inode *dir, int fd);
-void push_if_empty(struct fs *fs, struct inode *dir);
 void lease_drop(struct fs *fs, struct inode *i);
 /* By the host's doing it has lost its name: who has it open may go on. */
 void lease_hold(struct fs *fs, struct inode *i);
+
+/* listing.c: the same for what folders hold. Each is called before the reply is made. */
+void listing_looked_up(struct fs *fs, struct inode *dir, const struct fuse_request *r);
+/* The folder is being opened, or read from this position on. False: it cannot be told of. */
+bool listing_read(struct fs *fs, struct inode *dir, const struct fuse_request *r, uint64_t pos);
+/* The guest has just made it. */
+void listing_made(struct fs *fs, struct inode *dir);
+
+/* ops_dir.c: records as READDIRPLUS has them, from *pos on, at most so many bytes. The folder is
+ * open as fd. *ret_end: nothing comes behind them. Returns their number or -errno. */
+int dir_read_plus(struct fs *fs, struct inode *dir, int fd, uint64_t *pos, size_t size,
+	struct buf *out, bool *ret_end);
 
 /*
  * jobs.c: data operations in threads. OP_LATER: the reply is on its way; else as a handler. The

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,6 +213,26 @@ shadow_listed(const struct fs *fs, const struct inode *dir, uint64_t pos, struct
 			*ret_next = FIRST_POS + k + 1;
 			return true;
 		}
+	}
+	return false;
+}
+
+bool
+shadow_may_be_in(const struct fs *fs, const struct inode *dir)
+{
+	const struct entry *e = list_is_empty(&dir->names)
+					? NULL
+					: container_of(dir->names.next, struct entry, in_child);
+
+	for (size_t k = 0; k < fs->nshadows; k++) {
+		const struct shadow *s = &fs->shadows[k];
+		const char *end = s->name - 1;
+
+		if (e == NULL || (s->has_parent && inode_is(dir, &s->parent)))
+			return true;
+		if ((size_t)(end - s->path) > e->len && end[-(ptrdiff_t)e->len - 1] == '/' &&
+			memcmp(end - e->len, e->name, e->len) == 0)
+			return true;
 	}
 	return false;
 }

@@ -1,9 +1,10 @@
 /*
  * How this works: a node for each inode of which the host has told something: attributes, that it
- * may be opened, content, that it is an empty folder. What a request on its way to the host may
- * change is dropped before it goes (answers_sending), what the host says has changed when it says
- * so (answers_note), and what the host told before it knew of our change is not taken (`changed`).
- * So a reply from here is one that the kernel could have cached, for as long as it could have.
+ * may be opened, content; and what folders hold (listings.h). What a request on its way to the host
+ * may change is dropped before it goes (answers_sending), what the host says has changed when it
+ * says so (answers_note), and what the host told before it knew of our change is not taken
+ * (`changed`). So a reply from here is one that the kernel could have cached, for as long as it
+ * could have.
  *
  * A file opened here has a local handle. The host gets FUSE_PUSH_FH instead, or the handle that
  * answers_keep has asked for.
@@ -21,7 +22,6 @@
 
 #define NODES_MAX 32768
 #define BYTES_MAX (16u << 20)
-#define NAMES_MAX 2048 /* of a folder that was empty */
 #define KEEP_MS   200
 #define LOCAL_FH  0xffffffffffff0000u
 #define ASKED     (1ull << 62 | 1) /* odd: the kernel's are even */
@@ -33,13 +33,11 @@ struct node {
 	struct hnode by_id;
 	struct list lru;
 	uint64_t id;
-	bool has_attr, openable, empty;
+	bool has_attr, openable;
 	uint64_t attr_seen, ttl_s;
 	struct fuse_attr attr;
 	uint8_t *data; /* attr.size bytes, whatever has_attr says: size */
 	size_t size;
-	uint64_t *names; /* hashes of what has come into a folder that was empty */
-	size_t nnames;
 };
 
 void
@@ -47,6 +45,7 @@ answers_init(struct answers *a)
 {
 	*a = (struct answers){0};
 	list_init(&a->lru);
+	listings_init(&a->listings);
 }
 
 static struct node *
@@ -81,7 +80,6 @@ drop(struct answers *a, struct node *n)
 	htab_remove(&a->nodes, &n->by_id);
 	list_del(&n->lru);
 	a->nnodes--;
-	free(n->names);
 	free(n);
 }
 
@@ -116,6 +114,7 @@ drop_all(struct answers *a)
 {
 	while (oldest(a) != NULL)
 		drop(a, oldest(a));
+	listings_drop_all(&a->listings);
 }
 
 void
@@ -124,6 +123,7 @@ answers_release(struct answers *a)
 	drop_all(a);
 	htab_release(&a->nodes);
 	buf_release(&a->first);
+	listings_release(&a->listings);
 }
 
 void
@@ -169,26 +169,54 @@ put_attr(struct buf *reply, const struct fuse_request *r, const struct node *n)
 	return ANSWERS_REPLY;
 }
 
+/*
+ * Of a listed name's inode. Link counts change under a name that is not in the message, but those
+ * of folders and of files with one name only under names that are.
+ */
 static bool
-knows_name(const struct node *n, const char *name)
+holds(void *arg, const struct fuse_attr *attr, uint64_t id, uint64_t seen)
 {
-	uint64_t h = hash_bytes(0, name, strlen(name));
+	struct answers *a = arg;
 
-	for (size_t k = 0; k < n->nnames; k++)
-		if (n->names[k] == h)
-			return true;
-	return false;
+	return seen >= *changed_of(a, id) &&
+	       (S_ISDIR(attr->mode) || attr->nlink == 1 || seen >= a->links_changed);
 }
 
 static enum answers_what
 lookup(struct answers *a, const struct fuse_request *r, struct buf *reply)
 {
-	struct node *n = find(a, r->head.nodeid);
+	const struct listings_check c = {holds, a};
+	struct fuse_entry_out eo;
 
-	if (n == NULL || !n->empty || knows_name(n, r->name))
+	switch (listings_lookup(&a->listings, &c, r->head.nodeid, r->name, &eo)) {
+	case LISTINGS_FOUND:
+		put_reply(reply, r->head.unique, 0, &eo, sizeof(eo));
+		return ANSWERS_REPLY;
+	case LISTINGS_ABSENT:
+		/* Not to be kept: the host does not know that it was asked. */
+		put_reply(reply, r->head.unique, -ENOENT, NULL, 0);
+		return ANSWERS_REPLY;
+	case LISTINGS_UNKNOWN:
+		break;
+	}
+	return ANSWERS_SEND;
+}
+
+static enum answers_what
+read_folder(struct answers *a, const struct fuse_request *r, struct buf *reply)
+{
+	const struct listings_check c = {holds, a};
+	const struct fuse_read_in *in = &r->in.read;
+	struct fuse_out_header h = {.unique = r->head.unique};
+	size_t start = reply->len;
+
+	buf_append(reply, &h, sizeof(h));
+	if (!listings_read(&a->listings, &c, r->head.nodeid, in->offset, in->size, reply)) {
+		reply->len = start;
 		return ANSWERS_SEND;
-	/* Not to be kept: the host does not know that it was asked. */
-	put_reply(reply, r->head.unique, -ENOENT, NULL, 0);
+	}
+	h.len = (uint32_t)(reply->len - start);
+	memcpy(reply->data + start, &h, sizeof(h));
 	return ANSWERS_REPLY;
 }
 
@@ -405,6 +433,8 @@ try(struct answers *a, uint8_t *msg, const struct fuse_request *r, uint64_t now_
 		return open_here(a, r, now_ms, reply);
 	case FUSE_READ:
 		return read_here(a, r, reply);
+	case FUSE_READDIRPLUS:
+		return read_folder(a, r, reply);
 	case FUSE_RELEASE:
 	case FUSE_RELEASEDIR:
 		return release(a, msg, r, reply);
@@ -445,8 +475,11 @@ answers_request(struct answers *a, uint8_t *msg, size_t n, uint64_t now_ms, stru
 	if (!a->on)
 		return ANSWERS_SEND;
 	what = try(a, msg, &r, now_ms, reply);
-	if (what == ANSWERS_SEND)
+	if (what == ANSWERS_SEND) {
 		put_host_handle(a, msg, &r);
+		memcpy(msg + offsetof(struct fuse_in_header, padding), &a->listings.used,
+			sizeof(a->listings.used));
+	}
 	return what;
 }
 
@@ -466,19 +499,16 @@ touch_folder(struct answers *a, uint64_t id, const char *name)
 	struct node *n = find(a, id);
 
 	*changed_of(a, id) = a->sent;
-	if (n == NULL)
-		return;
-	n->has_attr = false;
-	if (!n->empty || name == NULL || knows_name(n, name))
-		return;
-	if (n->nnames == NAMES_MAX) {
-		n->empty = false;
-		return;
-	}
-	if ((n->nnames & (n->nnames - 1)) == 0) /* a power of two: full */
-		n->names = xreallocarray(
-			n->names, n->nnames > 0 ? n->nnames * 2 : 1, sizeof(*n->names));
-	n->names[n->nnames++] = hash_bytes(0, name, strlen(name));
+	if (n != NULL)
+		n->has_attr = false;
+	listings_touch(&a->listings, id, name);
+}
+
+static void
+forget_one(struct answers *a, uint64_t id)
+{
+	drop(a, find(a, id));
+	listings_drop(&a->listings, id);
 }
 
 static void
@@ -487,10 +517,10 @@ forget(struct answers *a, const struct fuse_request *r)
 	struct fuse_forget_one one;
 
 	if (r->head.opcode == FUSE_FORGET)
-		drop(a, find(a, r->head.nodeid));
+		forget_one(a, r->head.nodeid);
 	for (size_t at = 0; at + sizeof(one) <= r->ndata; at += sizeof(one)) {
 		memcpy(&one, r->data + at, sizeof(one));
-		drop(a, find(a, one.nodeid));
+		forget_one(a, one.nodeid);
 	}
 }
 
@@ -515,6 +545,8 @@ sending(struct answers *a, const struct fuse_request *r)
 		touch(a, r->in.copy.nodeid_out);
 		break;
 	case FUSE_LINK:
+		touch(a, r->in.link.oldnodeid);
+		/* fall through */
 	case FUSE_UNLINK:
 	case FUSE_RMDIR:
 		a->links_changed = a->sent;
@@ -539,6 +571,7 @@ sending(struct answers *a, const struct fuse_request *r)
 	case FUSE_INIT:
 	case FUSE_DESTROY:
 		drop_all(a);
+		buf_clear(&a->listings.unused);
 		break;
 	}
 }
@@ -577,21 +610,26 @@ take_push(struct answers *a, uint32_t code, const uint8_t *body, size_t len)
 	if (len < sizeof(p))
 		return;
 	memcpy(&p, body, sizeof(p));
+	body += sizeof(p);
+	len -= sizeof(p);
 	a->on = true;
 	/* It was true before our change. */
-	if (p.seen < *changed_of(a, p.nodeid))
+	if (p.seen < *changed_of(a, p.nodeid)) {
+		if (code == FUSE_PUSH_LISTING)
+			listings_refuse(&a->listings, body, len);
 		return;
+	}
 	n = get(a, p.nodeid);
 	n->has_attr = true;
 	n->attr_seen = p.seen;
 	n->attr = p.attr;
 	n->ttl_s = p.ttl_s;
-	if (code == FUSE_PUSH_FILE || code == FUSE_PUSH_FOLDER)
+	if (code != FUSE_PUSH_ATTR)
 		n->openable = true;
-	if (code == FUSE_PUSH_EMPTY)
-		n->empty = true;
+	if (code == FUSE_PUSH_LISTING)
+		listings_take(&a->listings, &p, body, len);
 	if (code == FUSE_PUSH_FILE)
-		keep_content(a, n, body + sizeof(p), len - sizeof(p));
+		keep_content(a, n, body, len);
 }
 
 static uint64_t
@@ -601,6 +639,15 @@ u64_at(const uint8_t *p)
 
 	memcpy(&v, p, sizeof(v));
 	return v;
+}
+
+/* The host has changed an inode, or a name in it: each such notification begins with its id. */
+static void
+told_changed(struct answers *a, uint64_t id)
+{
+	drop(a, find(a, id));
+	listings_drop(&a->listings, id);
+	listings_revoke(&a->listings, id);
 }
 
 bool
@@ -615,17 +662,14 @@ answers_note(struct answers *a, const uint8_t *msg, size_t n)
 	case FUSE_PUSH_ATTR:
 	case FUSE_PUSH_FILE:
 	case FUSE_PUSH_FOLDER:
-	case FUSE_PUSH_EMPTY:
+	case FUSE_PUSH_LISTING:
 		take_push(a, (uint32_t)h.error, body, n);
 		return true;
 	case FUSE_NOTIFY_INVAL_INODE:
-		if (n >= sizeof(struct fuse_notify_inval_inode_out))
-			drop(a, find(a, u64_at(body)));
-		return false;
 	case FUSE_NOTIFY_INVAL_ENTRY:
 	case FUSE_NOTIFY_DELETE:
 		if (n >= sizeof(uint64_t))
-			drop(a, find(a, u64_at(body)));
+			told_changed(a, u64_at(body));
 		return false;
 	default:
 		return false;
@@ -635,8 +679,16 @@ answers_note(struct answers *a, const uint8_t *msg, size_t n)
 /* ---- handles that stay ---- */
 
 bool
+answers_has_more(const struct answers *a)
+{
+	return a->nlocals > 0 || a->listings.unused.len > 0;
+}
+
+bool
 answers_keep(struct answers *a, uint64_t now_ms, struct buf *out)
 {
+	if (listings_give_back(&a->listings, out))
+		return true;
 	for (size_t k = 0; a->nlocals > 0 && k < ANSWERS_LOCALS; k++) {
 		struct answers_local *l = &a->locals[k];
 		struct fuse_in_header h = {.nodeid = l->nodeid};

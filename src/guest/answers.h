@@ -12,6 +12,7 @@
 #include <base/list.h>
 #include <wire/fuse_push.h>
 
+#include "listings.h"
 #include "locked.h"
 
 #define ANSWERS_CHANGED 8192
@@ -37,6 +38,7 @@ struct answers {
 	size_t nlocals, local_hint;
 	struct locked locked;
 	struct buf first; /* one message that is to be sent before the latest request, or none */
+	struct listings listings;
 };
 
 void answers_init(struct answers *a);
@@ -60,6 +62,9 @@ bool answers_note(struct answers *a, const uint8_t *msg, size_t n);
 bool answers_reply(struct answers *a, const uint8_t *msg, size_t n);
 /*
  * Files that have been open for a while are opened on the host too, so that what happens to their
- * names does not matter. The next request for that is put into out: false where there is none.
+ * names does not matter; and it gets back what it told of in vain. The next request for that is put
+ * into out: false where there is none.
  */
 bool answers_keep(struct answers *a, uint64_t now_ms, struct buf *out);
+/* Whether answers_keep has, or will have, something to do. */
+bool answers_has_more(const struct answers *a);

@@ -9,7 +9,7 @@
  *          replies
  *   again  when the host has replaced its fs role (wire/fuse_line.h): answers the mark and sends
  *          what has no reply yet once more, while replies are being taken
- *   keep   opens on the host what was opened here and stays open (answers.h)
+ *   keep   opens on the host what was opened here and stays open, and the like (answers_keep)
  *
  * What the host has told ahead is answered without it. The lock around that is held until the reply
  * is with the kernel, so that a notification about the same file comes behind it.
@@ -74,7 +74,7 @@ struct pump {
 	struct pending pending;
 	/* Taken after pending.sending; nothing else is taken within it. */
 	pthread_mutex_t answers_lock;
-	pthread_cond_t opened; /* something is open that the host does not know of */
+	pthread_cond_t keep; /* answers_has_more */
 	struct answers answers;
 	struct buf reply; /* pump_up's */
 };
@@ -174,8 +174,8 @@ answer_here(struct pump *p, uint8_t *msg, size_t n)
 		errno != ENOENT)
 		log_debug("workspaces: a reply of our own: %s", strerror(errno));
 	buf_clear(&p->reply);
-	if (p->answers.nlocals > 0)
-		pthread_cond_signal(&p->opened);
+	if (answers_has_more(&p->answers))
+		pthread_cond_signal(&p->keep);
 	pthread_mutex_unlock(&p->answers_lock);
 	return what;
 }
@@ -187,6 +187,8 @@ send_up(void *arg, const uint8_t *msg, size_t n)
 
 	pthread_mutex_lock(&p->answers_lock);
 	answers_sending(&p->answers, msg, n);
+	if (answers_has_more(&p->answers))
+		pthread_cond_signal(&p->keep);
 	pthread_mutex_unlock(&p->answers_lock);
 	return write_all(p->port_fd, msg, n);
 }
@@ -403,6 +405,8 @@ is_for_us(struct pump *p, const uint8_t *msg, size_t n)
 	pthread_mutex_lock(&p->answers_lock);
 	ours = h.unique == 0 ? answers_note(&p->answers, msg, n)
 			     : answers_reply(&p->answers, msg, n);
+	if (answers_has_more(&p->answers))
+		pthread_cond_signal(&p->keep);
 	pthread_mutex_unlock(&p->answers_lock);
 	return ours;
 }
@@ -428,7 +432,7 @@ deliver(struct pump *p, const uint8_t *msg, size_t n)
 	return 0;
 }
 
-/* Waits until something is open here alone, then for its time. False: the end. */
+/* Waits until there is something to do, then for its time. False: the end. */
 static bool
 wait_keep(struct pump *p, struct buf *out)
 {
@@ -436,8 +440,8 @@ wait_keep(struct pump *p, struct buf *out)
 	bool any;
 
 	pthread_mutex_lock(&p->answers_lock);
-	while (p->answers.nlocals == 0)
-		pthread_cond_wait(&p->opened, &p->answers_lock);
+	while (!answers_has_more(&p->answers))
+		pthread_cond_wait(&p->keep, &p->answers_lock);
 	pthread_mutex_unlock(&p->answers_lock);
 	nanosleep(&round, NULL);
 	do {
@@ -607,7 +611,7 @@ pump_new(int port_fd, const char *mountpoint)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->changed, NULL);
 	pthread_mutex_init(&p->answers_lock, NULL);
-	pthread_cond_init(&p->opened, NULL);
+	pthread_cond_init(&p->keep, NULL);
 	answers_init(&p->answers);
 	pending_init(&p->pending);
 	return p;

@@ -299,13 +299,13 @@ race() {
 	echo x >mnt/f
 	exec 8<mnt/f
 	kill -STOP "$SERVER"
-	timeout 20 cat mnt/g 2>"$W/err" 3>&- &
-	reader=$!
-	soon eval '[ "$(cat /proc/$(pgrep -P $reader cat)/wchan)" = request_wait_answer ]'
+	timeout 20 mkdir mnt/g 2>"$W/err" 3>&- &
+	maker=$!
+	soon eval '[ "$(cat /proc/$(pgrep -P $maker mkdir)/wchan)" = request_wait_answer ]'
 	kill -KILL "$SERVER"
-	run wait "$reader"
+	run wait "$maker"
 	soon test -s "$W/err"
-	[[ "$(cat "$W/err")" != *"No such file"* ]]
+	[[ "$(cat "$W/err")" != *"File exists"* ]]
 	run timeout 5 ls mnt
 	[ "$status" -ne 0 ] && [ "$status" -ne 124 ]
 	run timeout 5 cat /proc/self/fd/8

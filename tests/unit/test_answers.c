@@ -85,6 +85,43 @@ tell(struct rig *r, enum fuse_push_code code, uint64_t id, uint64_t seen, const 
 	assert_true(answers_note(&r->a, msg, sizeof(h) + sizeof(p) + strlen(content)));
 }
 
+struct name {
+	const char *name;
+	uint64_t id;
+	uint32_t nlink; /* 0 stands for 1 */
+};
+
+/* Entries of DIR_ID at this offset, 100 between one and the next. */
+static void
+tell_listing(
+	struct rig *r, uint64_t seen, uint64_t offset, bool end, const struct name *names, size_t n)
+{
+	struct fuse_push p = {.seen = seen, .nodeid = DIR_ID, .ttl_s = 60};
+	struct fuse_push_listing l = {.offset = offset, .flags = end ? FUSE_PUSH_LISTING_END : 0};
+	struct fuse_out_header h = {.error = FUSE_PUSH_LISTING};
+	struct buf b = BUF_INIT;
+
+	buf_append(&b, &h, sizeof(h));
+	buf_append(&b, &p, sizeof(p));
+	buf_append(&b, &l, sizeof(l));
+	for (size_t k = 0; k < n; k++) {
+		struct fuse_direntplus d = {
+			.entry_out = {.nodeid = names[k].id,
+				.attr = {.mode = S_IFREG | 0644,
+					.nlink = names[k].nlink > 0 ? names[k].nlink : 1}},
+			.dirent = {.off = offset + 100 * (k + 1),
+				.namelen = (uint32_t)strlen(names[k].name)}};
+		size_t at = b.len, size = FUSE_DIRENTPLUS_SIZE(&d);
+
+		memset(buf_reserve(&b, size), 0, size);
+		buf_commit(&b, size);
+		memcpy(b.data + at, &d, FUSE_NAME_OFFSET_DIRENTPLUS);
+		memcpy(b.data + at + FUSE_NAME_OFFSET_DIRENTPLUS, names[k].name, d.dirent.namelen);
+	}
+	assert_true(answers_note(&r->a, b.data, b.len));
+	buf_release(&b);
+}
+
 /* The kernel's own notification; it is to get it too. */
 static void
 invalidate(struct rig *r, uint64_t id)
@@ -225,7 +262,7 @@ test_empty_folder(void **state)
 	struct rig *r = *state;
 	struct fuse_create_in in = {.flags = O_WRONLY};
 
-	tell(r, FUSE_PUSH_EMPTY, DIR_ID, 0, "");
+	tell_listing(r, 0, 0, true, NULL, 0);
 	assert_int_equal(ask(r, FUSE_LOOKUP, DIR_ID, NULL, 0, "f"), ANSWERS_REPLY);
 	assert_int_equal(error_of(r), -ENOENT);
 	assert_int_equal(ask(r, FUSE_CREATE, DIR_ID, &in, sizeof(in), "f"), ANSWERS_SEND);
@@ -234,6 +271,212 @@ test_empty_folder(void **state)
 	/* The host has put something there. */
 	invalidate(r, DIR_ID);
 	assert_int_equal(ask(r, FUSE_LOOKUP, DIR_ID, NULL, 0, "g"), ANSWERS_SEND);
+}
+
+static const struct name three[] = {{"a", 101, 0}, {"bb", 102, 2}, {"c", 103, 0}};
+
+static enum answers_what
+look_up(struct rig *r, const char *name)
+{
+	return ask(r, FUSE_LOOKUP, DIR_ID, NULL, 0, name);
+}
+
+static uint64_t
+found_id(const struct rig *r)
+{
+	struct fuse_entry_out eo;
+
+	assert_int_equal(error_of(r), 0);
+	assert_int_equal(r->reply.len, sizeof(struct fuse_out_header) + sizeof(eo));
+	memcpy(&eo, r->reply.data + sizeof(struct fuse_out_header), sizeof(eo));
+	return eo.nodeid;
+}
+
+/* The references that are given back, as a sum of ids. */
+static uint64_t
+given_back(struct rig *r)
+{
+	struct buf out = BUF_INIT;
+	struct fuse_request q;
+	struct fuse_forget_one one;
+	uint64_t sum = 0;
+
+	while (answers_keep(&r->a, 0, &out)) {
+		assert_int_equal(fuse_request_decode(out.data, out.len, &q), 0);
+		assert_int_equal(q.head.opcode, FUSE_BATCH_FORGET);
+		for (size_t at = 0; at < q.ndata; at += sizeof(one)) {
+			memcpy(&one, q.data + at, sizeof(one));
+			assert_int_equal(one.nlookup, 1);
+			sum += one.nodeid;
+		}
+		buf_clear(&out);
+	}
+	buf_release(&out);
+	return sum;
+}
+
+static void
+test_listed_names(void **state)
+{
+	struct rig *r = *state;
+
+	tell_listing(r, 0, 0, false, three, 2);
+	assert_int_equal(look_up(r, "a"), ANSWERS_REPLY);
+	assert_true(found_id(r) == 101);
+	/* The one reference is the kernel's: whoever asks again needs another. */
+	assert_int_equal(look_up(r, "a"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "none"), ANSWERS_SEND);
+	tell_listing(r, r->a.sent, 200, true, three + 2, 1);
+	assert_int_equal(look_up(r, "c"), ANSWERS_REPLY);
+	assert_true(found_id(r) == 103);
+	assert_int_equal(look_up(r, "none"), ANSWERS_REPLY);
+	assert_int_equal(error_of(r), -ENOENT);
+	assert_int_equal(r->a.listings.used, 1);
+	assert_true(given_back(r) == 0);
+	/* The host has changed something in it. */
+	invalidate(r, DIR_ID);
+	assert_int_equal(look_up(r, "bb"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "none"), ANSWERS_SEND);
+	assert_true(given_back(r) == 102);
+}
+
+/* What is true of an inode no longer is not handed on with its name; neither is a changed name. */
+static void
+test_listed_and_changed(void **state)
+{
+	struct rig *r = *state;
+
+	tell_listing(r, 0, 0, true, three, 3);
+	invalidate(r, 101);
+	assert_int_equal(look_up(r, "a"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "c"), ANSWERS_REPLY);
+	tell_listing(r, r->a.sent, 0, true, three, 3);
+	assert_int_equal(look_up(r, "a"), ANSWERS_REPLY);
+	/* Its link count may be another; that of a file with one name is not. */
+	assert_int_equal(ask(r, FUSE_UNLINK, 77, NULL, 0, "x"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "bb"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "c"), ANSWERS_REPLY);
+	tell_listing(r, r->a.sent, 0, true, three, 3);
+	assert_int_equal(
+		ASK(r, FUSE_SETATTR, 103, fuse_setattr_in, .valid = FATTR_MODE), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "c"), ANSWERS_SEND);
+	tell_listing(r, r->a.sent, 0, true, three, 3);
+	assert_int_equal(ask(r, FUSE_UNLINK, DIR_ID, NULL, 0, "a"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "a"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "none"), ANSWERS_REPLY);
+	/* Told before the host had taken that. */
+	tell_listing(r, r->a.sent - 2, 0, true, three, 3);
+	assert_int_equal(look_up(r, "a"), ANSWERS_SEND);
+}
+
+static void
+test_hard_link_of_listed(void **state)
+{
+	const struct fuse_link_in in = {.oldnodeid = 101};
+	struct rig *r = *state;
+
+	tell_listing(r, 0, 0, true, three, 3);
+	assert_int_equal(ask(r, FUSE_LINK, 77, &in, sizeof(in), "x"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "a"), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "c"), ANSWERS_REPLY);
+}
+
+static enum answers_what
+read_at(struct rig *r, uint64_t offset, uint32_t size)
+{
+	return ASK(r, FUSE_READDIRPLUS, DIR_ID, fuse_read_in, .offset = offset, .size = size);
+}
+
+/* The first record of the reply. */
+static struct fuse_direntplus
+first_read(const struct rig *r)
+{
+	struct fuse_direntplus d;
+
+	assert_int_equal(error_of(r), 0);
+	memcpy(&d, r->reply.data + sizeof(struct fuse_out_header), FUSE_NAME_OFFSET_DIRENTPLUS);
+	return d;
+}
+
+static void
+test_read_listed(void **state)
+{
+	const size_t head = sizeof(struct fuse_out_header), one = 160;
+	struct rig *r = *state;
+
+	assert_int_equal(read_at(r, 0, 4096), ANSWERS_SEND);
+	tell_listing(r, 0, 0, false, three, 2);
+	assert_int_equal(look_up(r, "bb"), ANSWERS_REPLY);
+	assert_int_equal(read_at(r, 0, one), ANSWERS_REPLY);
+	assert_int_equal(r->reply.len, head + one);
+	assert_true(first_read(r).entry_out.nodeid == 101);
+	/* It has that already: only the name. */
+	assert_int_equal(read_at(r, 100, one), ANSWERS_REPLY);
+	assert_true(first_read(r).entry_out.nodeid == 0);
+	assert_int_equal(read_at(r, 200, one), ANSWERS_SEND);
+	tell_listing(r, r->a.sent, 200, true, three + 2, 1);
+	assert_int_equal(read_at(r, 0, 4096), ANSWERS_REPLY);
+	assert_int_equal(r->reply.len, head + 3 * one);
+	assert_true(first_read(r).entry_out.nodeid == 0);
+	assert_int_equal(read_at(r, 300, 4096), ANSWERS_REPLY);
+	assert_int_equal(r->reply.len, head);
+	assert_int_equal(read_at(r, 42, 4096), ANSWERS_SEND);
+	/* A name has gone; the others can still be looked up. */
+	assert_int_equal(ask(r, FUSE_RMDIR, DIR_ID, NULL, 0, "bb"), ANSWERS_SEND);
+	assert_int_equal(read_at(r, 0, 4096), ANSWERS_SEND);
+	assert_int_equal(look_up(r, "none"), ANSWERS_REPLY);
+}
+
+/* Every reference that was told is the kernel's or the host's again. */
+static void
+test_references(void **state)
+{
+	struct rig *r = *state;
+
+	tell_listing(r, 0, 0, true, three, 3);
+	tell_listing(r, 0, 0, true, three, 3);
+	assert_true(given_back(r) == 101 + 102 + 103);
+	assert_int_equal(look_up(r, "a"), ANSWERS_REPLY);
+	assert_int_equal(ASK(r, FUSE_FORGET, DIR_ID, fuse_forget_in, 1), ANSWERS_SEND);
+	assert_true(given_back(r) == 102 + 103);
+	assert_int_equal(ask(r, FUSE_UNLINK, DIR_ID, NULL, 0, "a"), ANSWERS_SEND);
+	tell_listing(r, r->a.sent - 1, 0, true, three, 3);
+	assert_true(given_back(r) == 101 + 102 + 103);
+	tell_listing(r, r->a.sent, 0, true, three, 3);
+	answers_restart(&r->a);
+	assert_true(given_back(r) == 101 + 102 + 103);
+	assert_int_equal(look_up(r, "a"), ANSWERS_SEND);
+}
+
+/* Cut at every byte: nothing of it is taken, or all. */
+static void
+test_cut_listing(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_push p = {.nodeid = DIR_ID};
+	struct {
+		struct fuse_push_listing head;
+		struct fuse_direntplus d;
+		char name[8];
+	} piece = {.head = {.flags = FUSE_PUSH_LISTING_END},
+		.d = {.entry_out = {.nodeid = 101, .attr = {.nlink = 1}}, .dirent = {.namelen = 1}},
+		.name = "a"};
+	struct fuse_out_header h = {.error = FUSE_PUSH_LISTING};
+	uint8_t msg[sizeof(h) + sizeof(p) + sizeof(piece)];
+
+	memcpy(msg, &h, sizeof(h));
+	memcpy(msg + sizeof(h), &p, sizeof(p));
+	memcpy(msg + sizeof(h) + sizeof(p), &piece, sizeof(piece));
+	for (size_t n = sizeof(h); n < sizeof(msg); n++) {
+		assert_true(answers_note(&r->a, msg, n));
+		assert_int_equal(look_up(r, "a"), n == sizeof(h) + sizeof(p) + sizeof(piece.head)
+							  ? ANSWERS_REPLY
+							  : ANSWERS_SEND);
+		invalidate(r, DIR_ID);
+	}
+	assert_true(answers_note(&r->a, msg, sizeof(msg)));
+	assert_int_equal(look_up(r, "a"), ANSWERS_REPLY);
+	assert_true(found_id(r) == 101);
 }
 
 /* What stays open is opened on the host; its handle is used from then on, and released. */
@@ -357,6 +600,12 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_folder, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_listed_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_listed_and_changed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hard_link_of_listed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_listed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_references, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cut_listing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kept_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_locks, setup, teardown),

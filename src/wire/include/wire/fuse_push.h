@@ -1,7 +1,7 @@
 #pragma once
 /*
  * What the fs role tells the guest's pump beside the kernel's own protocol, so that the pump can
- * answer some requests without asking: attributes, small files' content, folders that are empty.
+ * answer some requests without asking: attributes, small files' content, what folders hold.
  * Each is a notification with a code of our own (unique 0) and ends with the pump. It holds until a
  * notification about the inode comes, or the guest changes it. Only layout: no I/O.
  *
@@ -19,7 +19,7 @@ enum fuse_push_code {
 	FUSE_PUSH_ATTR = 0x70610001, /* its attributes */
 	FUSE_PUSH_FILE,              /* and that it may be opened for reading; content may follow */
 	FUSE_PUSH_FOLDER,            /* and that it may be opened, and its listing kept */
-	FUSE_PUSH_EMPTY,             /* it holds no name */
+	FUSE_PUSH_LISTING,           /* the same, and some of what it holds: fuse_push_listing */
 };
 
 struct fuse_push {
@@ -32,7 +32,20 @@ struct fuse_push {
 #define FUSE_PUSH_CONTENT_MAX 65536
 
 /*
+ * Behind fuse_push, and before struct fuse_direntplus as in a reply to READDIRPLUS at this offset.
+ * Each nodeid other than 0 comes with one reference: the pump hands it on with the name, or gives
+ * it back (BATCH_FORGET). A piece that begins where the last one ended continues it.
+ */
+struct fuse_push_listing {
+	uint64_t offset;
+	uint32_t flags;
+	uint32_t padding;
+};
+#define FUSE_PUSH_LISTING_END 1u /* nothing comes behind these */
+
+/*
  * Requests come without a reply being due where their unique is 0 (RELEASE, RELEASEDIR), and with
  * this handle where the pump has opened the file by itself: the inode then says which is meant.
+ * The header's padding counts (modulo 2^16) the folders of which a listing was of use.
  */
 #define FUSE_PUSH_FH UINT64_MAX
