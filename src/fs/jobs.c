@@ -9,10 +9,15 @@
  * change, events about the file say nothing (they are mostly our own); when something else was seen
  * of it meanwhile, the guest is told to forget what it knows.
  *
+ * A small write into the host's page cache is done at once, where the file system is a local one:
+ * to hand it to a thread and back takes longer. When one was slow all the same (the host has too
+ * much to write back), writes are the threads' for a while.
+ *
  * Jobs and the bytes that they hold are limited: beyond that, no request is taken.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -40,6 +45,9 @@
 #define END_MS      2000
 #define LONG_MS     100
 #define COPY_MAX    (64u << 20)
+#define SMALL_MAX   65536
+#define SLOW_MS     5
+#define THREADS_MS  1000 /* after a slow one */
 
 struct job {
 	struct list at; /* in its file's queue, the pool's, or the finished ones */
@@ -73,6 +81,7 @@ struct jobs {
 	/* The serving thread's own. */
 	pthread_t threads[THREADS_MAX];
 	size_t nthreads, njobs, bytes;
+	uint64_t slow_until_ms;
 };
 
 /* ---- in a thread of the pool, or in the serving one where there is no pool ---- */
@@ -415,6 +424,49 @@ run_here(struct fs *fs, struct job *j, int fd, int fd2, const struct fuse_reques
 	return e;
 }
 
+/* Where a write waits for nothing but memory, as a rule. */
+static bool
+is_local(int fd)
+{
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return false;
+	switch ((uint32_t)st.f_type) {
+	case EXT4_SUPER_MAGIC:
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A write that need not be a thread's. */
+static bool
+is_quick(const struct fs *fs, const struct inode *i, const struct job *j, int fd, size_t n)
+{
+	if (j->kind != JOB_WRITE || n > SMALL_MAX || i->running > 0 ||
+		(i->queue.next != NULL && !list_is_empty(&i->queue)))
+		return false;
+	return !(fcntl(fd, F_GETFL) & (O_SYNC | O_DSYNC)) && is_local(fd) &&
+	       clock_mono_ms() >= fs->jobs->slow_until_ms;
+}
+
+static int
+run_quick(struct fs *fs, struct job *j, int fd, const struct fuse_request *r, struct buf *out)
+{
+	uint64_t start = clock_mono_ms(), now;
+	int e = run_here(fs, j, fd, -1, r, out);
+
+	now = clock_mono_ms();
+	if (now - start >= SLOW_MS)
+		fs->jobs->slow_until_ms = now + THREADS_MS;
+	return e;
+}
+
 int
 job_do(struct fs *fs, struct inode *i, const struct fuse_request *r, enum job_kind kind, int fd,
 	int fd2, struct buf *out)
@@ -423,6 +475,8 @@ job_do(struct fs *fs, struct inode *i, const struct fuse_request *r, enum job_ki
 
 	if (fs->jobs == NULL)
 		return run_here(fs, j, fd, fd2, r, out);
+	if (is_quick(fs, i, j, fd, r->ndata))
+		return run_quick(fs, j, fd, r, out);
 	j->fd = copy_fd(fd);
 	j->fd2 = copy_fd(fd2);
 	if (j->fd < 0 || (fd2 >= 0 && j->fd2 < 0)) {

@@ -76,6 +76,44 @@ test_create_write_read(void **state)
 
 /* Git makes its objects 0444 and then writes them; only the creating handle can. */
 static void
+take_replies(struct fk *k, size_t n)
+{
+	while (n > 0) {
+		CLEAN_BUF struct buf m = BUF_INIT;
+		struct fuse_out_header h;
+
+		fk_message(k, &m);
+		memcpy(&h, m.data, sizeof(h));
+		assert_int_equal(h.error < 0 ? h.error : 0, 0);
+		n -= h.unique != 0;
+	}
+}
+
+/* A large write is a thread's; a small one, done at once otherwise, keeps its place behind it. */
+static void
+test_writes_keep_their_order(void **state)
+{
+	static char large[1 << 20];
+	struct fk *k = *state;
+	struct fk_made f;
+	char found[2];
+	CLEAN_CLOSE int fd = -1;
+
+	memset(large, 'a', sizeof(large));
+	assert_int_equal(fk_create(k, ROOT, "f", O_WRONLY, 0644, &f), 0);
+	fd = openat(k->rootfd, "f", O_RDONLY | O_CLOEXEC);
+	for (int n = 0; n < 50; n++) {
+		fk_send(k, FUSE_WRITE, f.id,
+			FK_IN(fuse_write_in, .fh = f.fh, .size = sizeof(large)), large,
+			sizeof(large));
+		fk_send(k, FUSE_WRITE, f.id, FK_IN(fuse_write_in, .fh = f.fh, .size = 2), "bb", 2);
+		take_replies(k, 2);
+		assert_int_equal(pread(fd, found, 2, 0), 2);
+		assert_memory_equal(found, "bb", 2);
+	}
+}
+
+static void
 test_create_read_only(void **state)
 {
 	struct fk *k = *state;
@@ -659,6 +697,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_init),
 		T(test_create_write_read),
+		T(test_writes_keep_their_order),
 		T(test_create_read_only),
 		T(test_open_flags),
 		T(test_append),
