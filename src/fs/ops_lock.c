@@ -205,16 +205,16 @@ reply_later(struct fs *fs, uint64_t unique, int error)
 	fuse_line_reply(&fs->notes, &head);
 }
 
-/* Granted: with a reply at once (0), or one behind what is to be dropped (OP_LATER). */
+/*
+ * Granted: with a reply behind what the guest is to drop first (OP_LATER). There may be such things
+ * on their way even where nothing is added to them here.
+ */
 static int
 granted(struct fs *fs, const struct handle *h, uint64_t unique, const struct fuse_lk_in *in)
 {
-	size_t before = fs->notes.len;
-
-	if (in->lk.type != F_UNLCK)
-		coherence_fresh(fs, h->inode, h->fd);
-	if (fs->notes.len == before)
+	if (in->lk.type == F_UNLCK)
 		return 0;
+	coherence_fresh(fs, h->inode, h->fd);
 	reply_later(fs, unique, 0);
 	return OP_LATER;
 }
