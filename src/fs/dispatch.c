@@ -110,10 +110,12 @@ run(struct fs *fs, const struct fuse_request *r, struct buf *out)
 		e = guard_request(fs, i, r);
 	if (e == 0)
 		e = op->fn(fs, i, r, out);
+	if (e == -ESTALE) {
+		nodefd_was_stale(fs);
+		push_void_names(fs, i);
+	}
 	i->pins--;
 	inode_drop_if_unused(fs, i);
-	if (e == -ESTALE)
-		nodefd_was_stale(fs);
 	return e;
 }
 

@@ -40,7 +40,7 @@ tell(struct fs *fs, struct buf *to, struct inode *dir, uint64_t pos, size_t size
 	int count;
 
 	if (!push_wanted(fs, dir) || dir->wd < 0 || shadow_may_be_in(fs, dir) ||
-		nodefd_get(fs, dir, &n) < 0)
+		nodefd_is_stale(fs) || nodefd_get(fs, dir, &n) < 0)
 		return 0;
 	fd = nodefd_reopen(&n, O_RDONLY | O_DIRECTORY);
 	if (fd < 0 || stat_at(fd, "", &st) < 0)

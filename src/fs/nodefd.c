@@ -321,6 +321,12 @@ nodefd_was_stale(struct fs *fs)
 	fs->keep_until_ms = clock_mono_ms() + KEEP_MS;
 }
 
+bool
+nodefd_is_stale(const struct fs *fs)
+{
+	return fs->keep_until_ms != 0 && clock_mono_ms() < fs->keep_until_ms;
+}
+
 int
 nodefd_open_kept(struct fs *fs, int dirfd, const char *name)
 {

@@ -237,3 +237,26 @@ push_folder(struct fs *fs, struct inode *dir, int fd)
 	push_head(fs, &fs->early, FUSE_PUSH_FOLDER, dir, &st, 0);
 	fuse_line_seal(&fs->early);
 }
+
+/* The guest's kernel looks the name up once more, and then it is to get here. */
+void
+push_void_names(struct fs *fs, const struct inode *i)
+{
+	struct list *l, *tmp;
+
+	list_foreach(l, tmp, &i->names)
+	{
+		struct inode *dir = container_of(l, struct entry, in_child)->parent;
+		struct fuse_push p = {.seen = fs->taken, .nodeid = dir->id};
+		struct fuse_out_header h = {
+			.len = sizeof(h) + sizeof(p), .error = (int32_t)FUSE_PUSH_VOID};
+
+		if (!push_wanted(fs, dir))
+			continue;
+		dir->told_pos = 0;
+		dir->told_end = false;
+		buf_append(&fs->early, &h, sizeof(h));
+		buf_append(&fs->early, &p, sizeof(p));
+		fuse_line_seal(&fs->early);
+	}
+}

@@ -314,6 +314,8 @@ void nodefd_drop_cached(struct fs *fs, struct inode *i);
 int nodefd_open_kept(struct fs *fs, int dirfd, const char *name); /* or -1 */
 void nodefd_keep(struct fs *fs, struct inode *i, int taken);
 void nodefd_was_stale(struct fs *fs);
+/* Names lead elsewhere from one moment to the next: they are not told ahead for a while. */
+bool nodefd_is_stale(const struct fs *fs);
 /* Forget where folders are: each is looked up again from the root before its next use. */
 void nodefd_new_epoch(struct fs *fs);
 /* "17" for descriptor 17: its name in fs->opt.proc_fd, which is also the working folder. */
@@ -431,6 +433,8 @@ void push_attr(struct fs *fs, struct inode *i, const struct statx *st);
 /* A file was opened for reading, as fd: it and its siblings, for the next ones that want them. */
 void push_opened(struct fs *fs, struct inode *i, int fd);
 void push_folder(struct fs *fs, struct inode *dir, int fd);
+/* What was told of the folders in which this inode has a name is void. */
+void push_void_names(struct fs *fs, const struct inode *i);
 void lease_drop(struct fs *fs, struct inode *i);
 /* By the host's doing it has lost its name: who has it open may go on. */
 void lease_hold(struct fs *fs, struct inode *i);

@@ -414,6 +414,28 @@ put_host_handle(struct answers *a, uint8_t *msg, const struct fuse_request *r)
 	put_u64(msg, at, fh);
 }
 
+static void
+forget_one(struct answers *a, uint64_t id, uint64_t nlookup)
+{
+	drop(a, find(a, id));
+	listings_forget(&a->listings, id, nlookup);
+}
+
+/* There is no hurry: rm -r forgets a file at a time, and the host takes many at once. */
+static enum answers_what
+forget(struct answers *a, const struct fuse_request *r)
+{
+	struct fuse_forget_one one;
+
+	if (r->head.opcode == FUSE_FORGET)
+		forget_one(a, r->head.nodeid, r->in.forget.nlookup);
+	for (size_t at = 0; at + sizeof(one) <= r->ndata; at += sizeof(one)) {
+		memcpy(&one, r->data + at, sizeof(one));
+		forget_one(a, one.nodeid, one.nlookup);
+	}
+	return ANSWERS_KEPT;
+}
+
 static enum answers_what
 try(struct answers *a, uint8_t *msg, const struct fuse_request *r, uint64_t now_ms,
 	struct buf *reply)
@@ -438,6 +460,14 @@ try(struct answers *a, uint8_t *msg, const struct fuse_request *r, uint64_t now_
 	case FUSE_RELEASE:
 	case FUSE_RELEASEDIR:
 		return release(a, msg, r, reply);
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+		return forget(a, r);
+	case FUSE_RMDIR:
+		/* A network file system on the host keeps a file that was removed in its folder,
+		 * until it is forgotten. */
+		listings_give_back(&a->listings, &a->first);
+		return ANSWERS_SEND;
 	default:
 		return ANSWERS_SEND;
 	}
@@ -505,26 +535,6 @@ touch_folder(struct answers *a, uint64_t id, const char *name)
 }
 
 static void
-forget_one(struct answers *a, uint64_t id)
-{
-	drop(a, find(a, id));
-	listings_drop(&a->listings, id);
-}
-
-static void
-forget(struct answers *a, const struct fuse_request *r)
-{
-	struct fuse_forget_one one;
-
-	if (r->head.opcode == FUSE_FORGET)
-		forget_one(a, r->head.nodeid);
-	for (size_t at = 0; at + sizeof(one) <= r->ndata; at += sizeof(one)) {
-		memcpy(&one, r->data + at, sizeof(one));
-		forget_one(a, one.nodeid);
-	}
-}
-
-static void
 sending(struct answers *a, const struct fuse_request *r)
 {
 	uint64_t id = r->head.nodeid;
@@ -563,10 +573,6 @@ sending(struct answers *a, const struct fuse_request *r)
 	case FUSE_MKDIR:
 	case FUSE_SYMLINK:
 		touch_folder(a, id, r->name);
-		break;
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-		forget(a, r);
 		break;
 	case FUSE_INIT:
 	case FUSE_DESTROY:
@@ -664,6 +670,10 @@ answers_note(struct answers *a, const uint8_t *msg, size_t n)
 	case FUSE_PUSH_FOLDER:
 	case FUSE_PUSH_LISTING:
 		take_push(a, (uint32_t)h.error, body, n);
+		return true;
+	case FUSE_PUSH_VOID:
+		if (n >= sizeof(struct fuse_push))
+			told_changed(a, u64_at(body + offsetof(struct fuse_push, nodeid)));
 		return true;
 	case FUSE_NOTIFY_INVAL_INODE:
 	case FUSE_NOTIFY_INVAL_ENTRY:

@@ -50,6 +50,7 @@ enum answers_what {
 	ANSWERS_SEND,       /* the message (which may have been changed) is for the host */
 	ANSWERS_REPLY,      /* the reply is in `reply`, and that is all */
 	ANSWERS_REPLY_SEND, /* both: the host owes no reply to it */
+	ANSWERS_KEPT,       /* there is nothing to do now: answers_keep has it */
 };
 /* A request from the kernel. now_ms: clock_mono_ms. */
 enum answers_what answers_request(

@@ -20,7 +20,7 @@
 #define RECORDS_MAX 65536 /* of all folders; some 200 bytes each */
 #define FOLDER_MAX  16384 /* of one */
 #define NAMES_MAX   2048  /* that the guest has changed */
-#define GIVE_MAX    1024
+#define GIVE_MAX    16384 /* in one message */
 #define NONE        UINT32_MAX
 
 struct record {
@@ -67,9 +67,9 @@ find(const struct listings *l, uint64_t dir)
 }
 
 static void
-give_back(struct listings *l, uint64_t id)
+give_back(struct listings *l, uint64_t id, uint64_t nlookup)
 {
-	struct fuse_forget_one one = {.nodeid = id, .nlookup = 1};
+	struct fuse_forget_one one = {.nodeid = id, .nlookup = nlookup};
 
 	if (id != 0)
 		buf_append(&l->unused, &one, sizeof(one));
@@ -105,7 +105,7 @@ drop(struct listings *l, struct listing *f)
 	if (f == NULL)
 		return;
 	for (size_t k = 0; k < f->n; k++)
-		give_back(l, entry_at(&f->raw, f->records[k].at).nodeid);
+		give_back(l, entry_at(&f->raw, f->records[k].at).nodeid, 1);
 	l->nrecords -= f->n;
 	htab_remove(&l->by_dir, &f->by_dir);
 	list_del(&f->lru);
@@ -196,7 +196,7 @@ listings_refuse(struct listings *l, const uint8_t *body, size_t n)
 
 		d = dirent_at(body, at);
 		memcpy(&eo, body + at, sizeof(eo));
-		give_back(l, eo.nodeid);
+		give_back(l, eo.nodeid, 1);
 	}
 }
 
@@ -440,6 +440,13 @@ listings_read(struct listings *l, const struct listings_check *c, uint64_t dir, 
 	f->next = k;
 	count_use(l, f);
 	return k == f->n || out->len > begin;
+}
+
+void
+listings_forget(struct listings *l, uint64_t id, uint64_t nlookup)
+{
+	listings_drop(l, id);
+	give_back(l, id, nlookup);
 }
 
 bool

@@ -20,7 +20,7 @@ struct listings {
 	size_t nrecords;
 	uint64_t notes;                     /* notifications about inodes, and listings */
 	uint64_t revoked[LISTINGS_REVOKED]; /* `notes` at the last of them, by hash of the inode */
-	struct buf unused; /* struct fuse_forget_one: what the kernel was not given */
+	struct buf unused; /* struct fuse_forget_one: what the kernel does not have, or no longer */
 	uint16_t used;     /* folders of which something was given */
 };
 
@@ -54,5 +54,7 @@ enum listings_what listings_lookup(struct listings *l, const struct listings_che
 bool listings_read(struct listings *l, const struct listings_check *c, uint64_t dir,
 	uint64_t offset, size_t size, struct buf *out);
 
-/* BATCH_FORGET of what was not used, whole, put into out. False: there is none. */
+/* The kernel has forgotten the inode, too. */
+void listings_forget(struct listings *l, uint64_t id, uint64_t nlookup);
+/* BATCH_FORGET of what is not used, whole, put into out. False: there is none. */
 bool listings_give_back(struct listings *l, struct buf *out);

@@ -170,7 +170,7 @@ answer_here(struct pump *p, uint8_t *msg, size_t n)
 	pthread_mutex_lock(&p->answers_lock);
 	what = answers_request(&p->answers, msg, n, clock_mono_ms(), &p->reply);
 	/* ENOENT: interrupted meanwhile. */
-	if (what != ANSWERS_SEND && write(p->fuse_fd, p->reply.data, p->reply.len) < 0 &&
+	if (p->reply.len > 0 && write(p->fuse_fd, p->reply.data, p->reply.len) < 0 &&
 		errno != ENOENT)
 		log_debug("workspaces: a reply of our own: %s", strerror(errno));
 	buf_clear(&p->reply);
@@ -248,6 +248,7 @@ pump_up(void *arg)
 	begin_thread("fs-up");
 	for (;;) {
 		ssize_t n = read_some(p->fuse_fd, msg, FUSE_WIRE_MSG_MAX);
+		enum answers_what what;
 		int r;
 
 		if (n == -ENOENT) /* interrupted before it was read */
@@ -256,7 +257,8 @@ pump_up(void *arg)
 			stop(p, "file system is gone", n < 0 ? (int)-n : 0);
 			return NULL;
 		}
-		if (answer_here(p, msg, (size_t)n) == ANSWERS_REPLY)
+		what = answer_here(p, msg, (size_t)n);
+		if (what == ANSWERS_REPLY || what == ANSWERS_KEPT)
 			continue;
 		r = send_first(p);
 		if (r == 0)

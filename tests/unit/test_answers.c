@@ -54,7 +54,8 @@ ask(struct rig *r, uint32_t opcode, uint64_t id, const void *body, size_t nbody,
 	struct fuse_in_header h = {.opcode = opcode, .nodeid = id, .unique = r->unique += 2};
 	enum answers_what what;
 
-	memcpy(r->msg + sizeof(h), body, nbody);
+	if (nbody > 0)
+		memcpy(r->msg + sizeof(h), body, nbody);
 	r->n = sizeof(h) + nbody;
 	if (name != NULL) {
 		strcpy((char *)r->msg + r->n, name);
@@ -64,7 +65,7 @@ ask(struct rig *r, uint32_t opcode, uint64_t id, const void *body, size_t nbody,
 	memcpy(r->msg, &h, sizeof(h));
 	buf_clear(&r->reply);
 	what = answers_request(&r->a, r->msg, r->n, 1000, &r->reply);
-	if (what != ANSWERS_REPLY)
+	if (what == ANSWERS_SEND || what == ANSWERS_REPLY_SEND)
 		answers_sending(&r->a, r->msg, r->n);
 	return what;
 }
@@ -437,11 +438,24 @@ test_references(void **state)
 	tell_listing(r, 0, 0, true, three, 3);
 	assert_true(given_back(r) == 101 + 102 + 103);
 	assert_int_equal(look_up(r, "a"), ANSWERS_REPLY);
-	assert_int_equal(ASK(r, FUSE_FORGET, DIR_ID, fuse_forget_in, 1), ANSWERS_SEND);
-	assert_true(given_back(r) == 102 + 103);
+	/* What the kernel forgets goes with them. */
+	assert_int_equal(ASK(r, FUSE_FORGET, DIR_ID, fuse_forget_in, 1), ANSWERS_KEPT);
+	assert_int_equal(r->reply.len, 0);
+	assert_true(given_back(r) == 102 + 103 + DIR_ID);
+	/* A folder goes behind the files that were in it. */
+	assert_int_equal(ASK(r, FUSE_FORGET, 104, fuse_forget_in, 1), ANSWERS_KEPT);
+	assert_int_equal(r->a.first.len, 0);
+	assert_int_equal(ask(r, FUSE_RMDIR, 77, NULL, 0, "d"), ANSWERS_SEND);
+	assert_true(r->a.first.len > 0);
+	assert_true(given_back(r) == 0);
+	buf_clear(&r->a.first);
 	assert_int_equal(ask(r, FUSE_UNLINK, DIR_ID, NULL, 0, "a"), ANSWERS_SEND);
 	tell_listing(r, r->a.sent - 1, 0, true, three, 3);
 	assert_true(given_back(r) == 101 + 102 + 103);
+	tell_listing(r, r->a.sent, 0, true, three, 3);
+	tell(r, FUSE_PUSH_VOID, DIR_ID, r->a.sent, "");
+	assert_true(given_back(r) == 101 + 102 + 103);
+	assert_int_equal(look_up(r, "a"), ANSWERS_SEND);
 	tell_listing(r, r->a.sent, 0, true, three, 3);
 	answers_restart(&r->a);
 	assert_true(given_back(r) == 101 + 102 + 103);

@@ -205,24 +205,61 @@ test_ahead(void **state)
 	assert_true(fk_wait_note(k, is_inval, &w.found.id, FK_WAIT_MS));
 }
 
+/* arg: two inodes; 0 for one of which it was heard. */
+static bool
+is_inval_of_both(const uint8_t *msg, size_t n, void *arg)
+{
+	uint64_t *both = arg;
+
+	for (int k = 0; k < 2; k++)
+		if (both[k] != 0 && is_inval(msg, n, &both[k]))
+			both[k] = 0;
+	return both[0] == 0 && both[1] == 0;
+}
+
 /* The pump is told, but the kernel is not: so what it has is ended by a notification. */
 static void
 test_told_before_the_event(void **state)
 {
 	struct fk *k = *state;
-	uint64_t a, b;
+	uint64_t both[2];
 
 	fk_host_file(k, "a", "one");
 	fk_host_file(k, "b", "two");
-	a = fk_walk(k, "a");
-	b = fk_walk(k, "b");
+	both[0] = fk_walk(k, "a");
+	both[1] = fk_walk(k, "b");
 	buf_clear(&k->notes);
 	assert_int_equal(fchmodat(k->rootfd, "a", 0600, 0), 0);
 	fk_host_file(k, "c", "new");
 	assert_int_equal(renameat(k->rootfd, "c", k->rootfd, "b"), 0);
 	assert_int_equal(fk_lookup(k, FUSE_ROOT_ID, "none"), 0);
-	assert_true(fk_wait_note(k, is_inval, &a, FK_WAIT_MS));
-	assert_true(fk_wait_note(k, is_inval, &b, FK_WAIT_MS));
+	assert_true(fk_wait_note(k, is_inval_of_both, both, FK_WAIT_MS));
+}
+
+/* The kernel looks a name that led nowhere up once more: that must reach the host. */
+static void
+test_void_after_stale(void **state)
+{
+	struct fk *k = *state;
+	struct fuse_out_header h = {0};
+	uint64_t id;
+	ssize_t n;
+
+	fk_host_file(k, "f", "one");
+	id = fk_walk(k, "f");
+	fk_host_file(k, "g", "two");
+	buf_clear(&k->notes);
+	assert_int_equal(renameat(k->rootfd, "g", k->rootfd, "f"), 0);
+	assert_int_equal(fk_open(k, id, O_RDONLY), -ESTALE);
+	/* Before the reply. */
+	while ((n = fuse_wire_peek(&k->notes, sizeof(h))) > 0 &&
+		(uint32_t)h.error != FUSE_PUSH_VOID) {
+		memcpy(&h, k->notes.data, sizeof(h));
+		buf_consume(&k->notes, (size_t)n);
+	}
+	assert_true((uint32_t)h.error == FUSE_PUSH_VOID);
+	assert_true(fk_lookup(k, FUSE_ROOT_ID, "f") != (int64_t)id);
+	assert_false(told(k, FUSE_ROOT_ID, "f").any);
 }
 
 /* A folder that the guest has made is known to be empty. */
@@ -251,6 +288,7 @@ main(void)
 		T(test_pieces),
 		T(test_ahead),
 		T(test_told_before_the_event),
+		T(test_void_after_stale),
 		T(test_made),
 	};
 

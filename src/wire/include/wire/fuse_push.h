@@ -20,6 +20,7 @@ enum fuse_push_code {
 	FUSE_PUSH_FILE,              /* and that it may be opened for reading; content may follow */
 	FUSE_PUSH_FOLDER,            /* and that it may be opened, and its listing kept */
 	FUSE_PUSH_LISTING,           /* the same, and some of what it holds: fuse_push_listing */
+	FUSE_PUSH_VOID,              /* nothing that was told of it holds any more */
 };
 
 struct fuse_push {
