@@ -117,6 +117,17 @@ is_changing(const struct fs *fs, const struct statx *st)
 	return i != NULL && i->changing > 0;
 }
 
+/* The pump keeps what it is told until it is said to have changed: not so what is not watched. */
+static void
+drop_blind(struct fs *fs, struct fuse_entry_out *eo)
+{
+	if (eo->nodeid == 0 ||
+		(eo->entry_valid == TTL_WATCHED_S && eo->attr_valid == TTL_WATCHED_S))
+		return;
+	inode_forget(fs, eo->nodeid, 1);
+	memset(eo, 0, sizeof(*eo));
+}
+
 /*
  * The lookup half of READDIRPLUS. Without it the guest takes just the name. False: it is gone.
  * Where the kernel will not see it, what it knows of the name so far is compared first.
@@ -136,6 +147,8 @@ look_up(struct reading *rd, const struct dirent64 *d, struct fuse_entry_out *ret
 		return true;
 	if (r == 0 && entry_fill(rd->fs, rd->h->inode, d->d_name, &st, false, ret) < 0)
 		memset(ret, 0, sizeof(*ret));
+	if (r == 0 && rd->ahead)
+		drop_blind(rd->fs, ret);
 	return r != -ENOENT;
 }
 

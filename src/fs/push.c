@@ -50,7 +50,8 @@ push_wanted(const struct fs *fs, const struct inode *i)
 void
 push_attr(struct fs *fs, struct inode *i, const struct statx *st)
 {
-	if (!push_wanted(fs, i))
+	/* What is not watched would be told once, and be true for a second. */
+	if (!push_wanted(fs, i) || coherence_attr_ttl(i, st) != TTL_WATCHED_S)
 		return;
 	push_head(fs, &fs->early, FUSE_PUSH_ATTR, i, st, 0);
 	fuse_line_seal(&fs->early);

@@ -262,6 +262,45 @@ test_void_after_stale(void **state)
 	assert_false(told(k, FUSE_ROOT_ID, "f").any);
 }
 
+static bool
+is_told_after_change(struct fk *k, uint64_t id)
+{
+	struct fuse_out_header h;
+	ssize_t n;
+	bool any = false;
+
+	buf_clear(&k->notes);
+	assert_int_equal(fk_call(k, FUSE_SETATTR, id,
+				 FK_IN(fuse_setattr_in, .valid = FATTR_MTIME, .mtime = 9), NULL, 0),
+		0);
+	while ((n = fuse_wire_peek(&k->notes, sizeof(h))) > 0) {
+		memcpy(&h, k->notes.data, sizeof(h));
+		any = any || (uint32_t)h.error == FUSE_PUSH_ATTR;
+		buf_consume(&k->notes, (size_t)n);
+	}
+	return any;
+}
+
+/* A symlink of two names is not watched: its name is told, and nothing else. */
+static void
+test_unwatched(void **state)
+{
+	struct fk *k = *state;
+	struct wanted w;
+
+	fk_host_file(k, "f", "one");
+	assert_int_equal(symlinkat("f", k->rootfd, "s"), 0);
+	assert_int_equal(linkat(k->rootfd, "s", k->rootfd, "t", 0), 0);
+	assert_int_equal(fk_lookup(k, FUSE_ROOT_ID, "none"), 0);
+	w = told(k, FUSE_ROOT_ID, "s");
+	assert_true(w.any);
+	assert_int_equal(w.found.times, 1);
+	assert_true(w.found.id == 0);
+	/* Nor its attributes when the guest changes them; those of what is watched are. */
+	assert_true(is_told_after_change(k, fk_walk(k, "f")));
+	assert_false(is_told_after_change(k, fk_walk(k, "s")));
+}
+
 /* A folder that the guest has made is known to be empty. */
 static void
 test_made(void **state)
@@ -289,6 +328,7 @@ main(void)
 		T(test_ahead),
 		T(test_told_before_the_event),
 		T(test_void_after_stale),
+		T(test_unwatched),
 		T(test_made),
 	};
 
