@@ -468,29 +468,29 @@ test_cut_listing(void **state)
 {
 	struct rig *r = *state;
 	struct fuse_push p = {.nodeid = DIR_ID};
-	struct {
-		struct fuse_push_listing head;
-		struct fuse_direntplus d;
-		char name[8];
-	} piece = {.head = {.flags = FUSE_PUSH_LISTING_END},
-		.d = {.entry_out = {.nodeid = 101, .attr = {.nlink = 1}}, .dirent = {.namelen = 1}},
-		.name = "a"};
+	struct fuse_push_listing l = {.flags = FUSE_PUSH_LISTING_END};
+	struct fuse_direntplus d = {
+		.entry_out = {.nodeid = 101, .attr = {.nlink = 1}}, .dirent = {.namelen = 1}};
 	struct fuse_out_header h = {.error = FUSE_PUSH_LISTING};
-	uint8_t msg[sizeof(h) + sizeof(p) + sizeof(piece)];
+	const char name[8] = "a";
+	struct buf b = BUF_INIT;
+	size_t empty;
 
-	memcpy(msg, &h, sizeof(h));
-	memcpy(msg + sizeof(h), &p, sizeof(p));
-	memcpy(msg + sizeof(h) + sizeof(p), &piece, sizeof(piece));
-	for (size_t n = sizeof(h); n < sizeof(msg); n++) {
-		assert_true(answers_note(&r->a, msg, n));
-		assert_int_equal(look_up(r, "a"), n == sizeof(h) + sizeof(p) + sizeof(piece.head)
-							  ? ANSWERS_REPLY
-							  : ANSWERS_SEND);
+	buf_append(&b, &h, sizeof(h));
+	buf_append(&b, &p, sizeof(p));
+	buf_append(&b, &l, sizeof(l));
+	empty = b.len;
+	buf_append(&b, &d, FUSE_NAME_OFFSET_DIRENTPLUS);
+	buf_append(&b, name, sizeof(name));
+	for (size_t n = sizeof(h); n < b.len; n++) {
+		assert_true(answers_note(&r->a, b.data, n));
+		assert_int_equal(look_up(r, "a"), n == empty ? ANSWERS_REPLY : ANSWERS_SEND);
 		invalidate(r, DIR_ID);
 	}
-	assert_true(answers_note(&r->a, msg, sizeof(msg)));
+	assert_true(answers_note(&r->a, b.data, b.len));
 	assert_int_equal(look_up(r, "a"), ANSWERS_REPLY);
 	assert_true(found_id(r) == 101);
+	buf_release(&b);
 }
 
 /* What stays open is opened on the host; its handle is used from then on, and released. */
