@@ -142,9 +142,14 @@ fails_with() {
 
 # serve NAME [OPTIONS of server.py]: port in ${NAME}_port, requests in $E2E/NAME.log.
 serve() {
-	local name=$1
-	shift
-	python3 "$E2E_DIR/server.py" --port-file "$E2E/$name.port" --log "$E2E/$name.log" "$@" \
+	serve_program "$1" server.py "${@:2}"
+}
+
+# serve_program NAME PROGRAM [OPTIONS]: the same with another program of this folder.
+serve_program() {
+	local name=$1 program=$2
+	shift 2
+	python3 "$E2E_DIR/$program" --port-file "$E2E/$name.port" --log "$E2E/$name.log" "$@" \
 		</dev/null >"$E2E/$name.out" 2>&1 3>&- &
 	echo $! >> "$E2E/servers"
 	wait_until 20 test -s "$E2E/$name.port"
