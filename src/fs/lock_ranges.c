@@ -105,7 +105,8 @@ lock_ranges_set(struct fs *fs, struct lock_owner *o, uint64_t start, uint64_t en
 
 		if (r == fresh || r->wal)
 			continue;
-		if (r->type == type && r->start >= fresh->start && r->end <= fresh->end)
+		if (fresh != NULL && r->type == type && r->start >= fresh->start &&
+			r->end <= fresh->end)
 			range_free(fs, r);
 		else if (r->start <= end && r->end >= start)
 			cut(fs, o, r, start, end);

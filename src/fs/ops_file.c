@@ -78,7 +78,7 @@ reply_created(struct fs *fs, struct inode *dir, int dirfd, const struct fuse_req
 	CLEAN_CLOSE int fd = taken;
 	struct fuse_open_out oo = {.open_flags = FOPEN_KEEP_CACHE};
 	uint32_t flags = r->in.create.flags;
-	struct fuse_entry_out eo;
+	struct fuse_entry_out eo = {0};
 	struct statx st;
 	struct inode *i;
 	/* By the descriptor: the name may be somebody else's by now. */

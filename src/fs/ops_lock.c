@@ -182,8 +182,10 @@ lock_flock(struct fs *fs, struct handle *h, short type)
 	int r = flock(h->fd, how | LOCK_NB) < 0 ? lock_error(errno) : 0;
 
 	/* Who does not get the other kind of lock has given up the one that it had: flock(2). */
-	if (r == 0 || r == -EAGAIN)
-		h->flock = r == 0 ? type : F_UNLCK;
+	if (r == 0)
+		h->flock = type;
+	else if (r == -EAGAIN)
+		h->flock = F_UNLCK;
 	journal_handle(fs, h);
 	return r;
 }

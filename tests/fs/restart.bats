@@ -201,7 +201,7 @@ waits() { [ "$(cat "/proc/$1/wchan")" = request_wait_answer ]; }
 }
 
 @test "a lock that the host took meanwhile is lost: its holder is told at its next step" {
-	local kind ours in out job
+	local kind in out job
 	echo x >mnt/f
 	for kind in flock record; do
 		hold "$kind" mnt/f
