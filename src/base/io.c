@@ -137,6 +137,33 @@ io_read_fd_all(int fd, size_t max, struct buf *out, struct err *e)
 }
 
 int
+io_read_at_once(int fd, size_t max, struct buf *out, struct err *e)
+{
+	struct stat st;
+	size_t size, got = 0;
+	uint8_t *to;
+
+	/* Not pread(2): the net role, which is given credentials so, may not call it. */
+	if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+		return err_sys(e, errno, "read");
+	if (st.st_size < 0 || (uint64_t)st.st_size > max)
+		return err_set(e, EFBIG, "larger than %zu bytes", max);
+	size = (size_t)st.st_size;
+	to = buf_reserve(out, size + 1); /* with the NUL of buf_str */
+	while (got < size) {
+		ssize_t n = read(fd, to + got, size - got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_sys(e, n < 0 ? errno : EIO, "read");
+		got += (size_t)n;
+	}
+	buf_commit(out, size);
+	return 0;
+}
+
+int
 io_read_file(int dirfd, const char *path, size_t max, struct buf *out, struct err *e)
 {
 	CLEAN_CLOSE int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);

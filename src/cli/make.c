@@ -31,6 +31,10 @@ const struct option_def make_options[] = {
 	{"env", 'e', "KEY[=VALUE]",
 		"set a variable in every session; KEY alone copies the shell's"},
 	{"env-file", 0, "FILE", "read variables from a file"},
+	{"secret", 0, "NAME[=VALUE|=@FILE]",
+		"give it a credential: the shell's value, this one (which the shell's history then "
+		"has), "
+		"or a file's"},
 	{"cpus", 0, "N", "virtual CPUs (default: the host's, at most 8)"},
 	{"memory", 'm', "SIZE", "memory, e.g. 2g (default: 4g, at most half of the host's)"},
 	{"disk", 0, "SIZE", "size of the machine's disk, e.g. 40g (default: 20g; grows on demand)"},

@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "credentials.h"
 #include "verbs.h"
 
 static int
@@ -8,6 +9,7 @@ create_exec(struct cli *c, const struct args *a, struct err *e)
 	CLEAN_FREE char *made = NULL;
 	CLEAN_STRV struct strv env = {0};
 	CLEAN_KIT struct kit kit = {0};
+	CLEAN_CRED_SET struct cred_set credentials = {0};
 	struct ui u;
 	int r;
 
@@ -32,6 +34,8 @@ create_exec(struct cli *c, const struct args *a, struct err *e)
 		r = env_from_args(a, &env, e);
 	if (r == 0)
 		r = state_paths_init(&c->paths, e);
+	if (r == 0)
+		r = credentials_ask(c, a, &kit, NULL, &credentials, e);
 	if (r < 0)
 		return r;
 	ui_init(&u, c);
@@ -39,6 +43,8 @@ create_exec(struct cli *c, const struct args *a, struct err *e)
 	ui_finish(&u);
 	if (r == 0)
 		r = make_started(c, made, &u, e);
+	if (r == 0)
+		r = credentials_give(c, made, &credentials, NULL, e);
 	if (r == 0)
 		r = agent_prepare(c, made, &kit, e);
 	if (r == 0)

@@ -5,8 +5,10 @@
 
 #include <base/clock.h>
 #include <base/mem.h>
+#include <supervisor/supervisor.h>
 #include <wire/session.h>
 
+#include "credentials.h"
 #include "verbs.h"
 
 static int
@@ -26,6 +28,26 @@ fill(const struct args *a, struct session_open *o, struct err *e)
 			if (str_has_prefix(o->env.v[i], "TERM="))
 				o->env.v[i][strlen("TERM=")] = '\0';
 	return env_from_args(a, &o->env, e);
+}
+
+/* One that does not run yet is given its credentials, as run does it. */
+static int
+start(struct cli *c, const struct args *a, const struct sandbox *s, struct ui *u, struct err *e)
+{
+	CLEAN_CRED_SET struct cred_set credentials = {0};
+	CLEAN_KIT struct kit kit = {0};
+	struct control_status st = {0};
+	bool runs = supervisor_status(&c->paths, s->name, &st, NULL) == 0;
+	int r = 0;
+
+	control_status_release(&st);
+	if (!runs)
+		r = agent_of(c, s, &kit, e);
+	if (!runs && r == 0)
+		r = credentials_ask(c, a, &kit, s->name, &credentials, e);
+	if (r == 0)
+		r = make_started(c, s->name, u, e);
+	return r == 0 && !runs ? credentials_give(c, s->name, &credentials, NULL, e) : r;
 }
 
 static int
@@ -60,10 +82,12 @@ exec_exec(struct cli *c, const struct args *a, struct err *e)
 	struct sandbox s = {0};
 	if (r == 0)
 		r = sandbox_load(&c->paths, a->words[0], &s, e);
-	sandbox_release(&s);
 	ui_init(&u, c);
 	if (r == 0)
-		r = make_started(c, a->words[0], &u, e);
+		r = start(c, a, &s, &u, e);
+	if (r == 0)
+		r = credentials_env(c, &s, &open.env, e);
+	sandbox_release(&s);
 	since_ms = (int64_t)(clock_real_ns() / 1000000);
 	if (r == 0)
 		r = terminal_session(c, a->words[0], &open, &o, e);

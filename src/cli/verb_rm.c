@@ -7,6 +7,7 @@
 #include <base/clock.h>
 #include <base/mem.h>
 #include <supervisor/supervisor.h>
+#include <secret/store.h>
 
 #include "verbs.h"
 
@@ -39,8 +40,16 @@ remove_sandbox(const struct cli *c, const char *name, struct err *e)
 {
 	CLEAN_CLOSE int lock = kill_and_lock(c, name, e);
 	int r = lock < 0 ? lock : state_runtime_remove(&c->paths, name, e);
+	struct err why = {0};
 
-	return r == 0 ? sandbox_remove(&c->paths, name, e) : r;
+	if (r == 0)
+		r = sandbox_remove(&c->paths, name, e);
+	if (r == 0 && secrets_forget(&c->paths, name, &why) < 0) {
+		CLEAN_FREE char *note =
+			xasprintf("note: secrets of its own may be left: %s", why.msg);
+		ui_note(note);
+	}
+	return r;
 }
 
 static int

@@ -10,6 +10,7 @@
 #include <supervisor/supervisor.h>
 #include <wire/session.h>
 
+#include "credentials.h"
 #include "network.h"
 #include "netlog.h"
 #include "verbs.h"
@@ -192,6 +193,19 @@ made_meanwhile(const struct cli *c, const struct args *a, struct target *t, stru
 	return -EEXIST;
 }
 
+/* Placeholders, which what the user has set by hand goes before. */
+static int
+add_credentials(const struct cli *c, const char *name, struct strv *env, struct err *e)
+{
+	struct sandbox s = {0};
+	int r = sandbox_load(&c->paths, name, &s, e);
+
+	if (r == 0)
+		r = credentials_env(c, &s, env, e);
+	sandbox_release(&s);
+	return r;
+}
+
 static int
 run_agent(struct cli *c, const struct args *a, const struct strv *env, const struct target *t,
 	struct err *e)
@@ -211,7 +225,9 @@ run_agent(struct cli *c, const struct args *a, const struct strv *env, const str
 	env_from_shell(&open.env);
 	for (size_t i = 0; i < env->n; i++)
 		strv_add(&open.env, env->v[i]);
-	r = terminal_session(c, t->name, &open, &o, e);
+	r = add_credentials(c, t->name, &open.env, e);
+	if (r == 0)
+		r = terminal_session(c, t->name, &open, &o, e);
 	changes_report(c, t->name, since_ms);
 	session_open_release(&open);
 	if (r >= 0 && !c->quiet && netlog_notice(c, t->name, since_ms, notice, sizeof(notice)))
@@ -250,6 +266,7 @@ static int
 run_exec(struct cli *c, const struct args *a, struct err *e)
 {
 	CLEAN_STRV struct strv env = {0};
+	CLEAN_CRED_SET struct cred_set credentials = {0};
 	struct target t = {0};
 	struct ui u;
 	int r = check_words(a, &env, e);
@@ -259,6 +276,8 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 		r = state_paths_init(&c->paths, e);
 	if (r == 0)
 		r = pick_target(c, a, &t, e);
+	if (r == 0)
+		r = credentials_ask(c, a, &t.kit, t.name, &credentials, e);
 	if (r == 0 && !t.exists)
 		r = make_target(c, a, &env, &t, &u, e);
 	if (r == -EEXIST)
@@ -268,6 +287,8 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 		r = network_change(c, a, t.name, false, network_make_apply, e);
 	if (r == 0)
 		r = make_started(c, t.name, &u, e);
+	if (r == 0)
+		r = credentials_give(c, t.name, &credentials, NULL, e);
 	if (r == 0)
 		r = publish_more(c, a, &t, e);
 	if (r == 0)

@@ -16,6 +16,7 @@ const struct verb *const verbs[] = {
 	&verb_stop,
 	&verb_rm,
 	&verb_network,
+	&verb_secret,
 	&verb_kit,
 	&verb_template,
 	&verb_completion,

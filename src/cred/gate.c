@@ -26,6 +26,7 @@ cred_gate_new(struct cred_set *set)
 {
 	struct cred_gate *g = xcalloc(1, sizeof(*g));
 
+	g->holders = 1;
 	g->set = *set;
 	*set = (struct cred_set){0};
 	matcher_init(&g->matcher);
@@ -45,7 +46,7 @@ cred_gate_new(struct cred_set *set)
 void
 cred_gate_free(struct cred_gate *g)
 {
-	if (g == NULL)
+	if (g == NULL || --g->holders > 0)
 		return;
 	matcher_release(&g->matcher);
 	cred_set_release(&g->set);

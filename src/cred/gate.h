@@ -5,6 +5,7 @@
 #include "match.h"
 
 struct cred_gate {
+	size_t holders; /* its owner and its streams */
 	struct cred_set set;
 	struct matcher matcher;
 };

@@ -13,6 +13,7 @@ void
 cred_release(struct cred *c)
 {
 	free(c->name);
+	strv_release(&c->env);
 	for (size_t i = 0; i < c->nplaces; i++) {
 		strv_release(&c->places[i].hosts);
 		free(c->places[i].header);

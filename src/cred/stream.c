@@ -7,7 +7,7 @@
 #include "gate.h"
 
 struct cred_stream {
-	const struct cred_gate *g;
+	struct cred_gate *g; /* held */
 	struct gate_want want;
 	struct cred_dest dest;
 	char *host;
@@ -18,11 +18,12 @@ struct cred_stream {
 };
 
 struct cred_stream *
-cred_stream_new(const struct cred_gate *g, const struct cred_dest *d, enum cred_direction direction)
+cred_stream_new(struct cred_gate *g, const struct cred_dest *d, enum cred_direction direction)
 {
 	struct cred_stream *s = xcalloc(1, sizeof(*s));
 
 	s->g = g;
+	g->holders++;
 	s->host = xstrdup(d->host);
 	s->dest = (struct cred_dest){s->host, d->port, d->tls};
 	s->want =
@@ -37,6 +38,7 @@ cred_stream_free(struct cred_stream *s)
 	if (s == NULL)
 		return;
 	cred_buf_wipe(&s->held);
+	cred_gate_free(s->g);
 	free(s->host);
 	free(s);
 }

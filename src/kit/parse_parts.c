@@ -4,21 +4,11 @@
 
 #include <base/cleanup.h>
 #include <base/mem.h>
+#include <cred/set.h>
 #include <kit/kit.h>
 #include <policy/rule.h>
 
 #include "parse_parts.h"
-
-/* Credentials go to hosts, or to all below a domain; never to "*". */
-static bool
-is_credential_host(const char *s)
-{
-	char name[HOST_NAME_TEXT_MAX];
-	bool below = str_has_prefix(s, "*.");
-
-	return host_name_canonical(s + (below ? 2 : 0), name) == 0 &&
-	       host_name_kind(name) == HOST_NAME_ORDINARY;
-}
 
 /* ---- files ---- */
 
@@ -244,18 +234,15 @@ read_credential_hosts(const struct node *n, void *into, struct err *e)
 
 	if (n->type == NODE_LIST && n->nkids == 0)
 		return node_error(n, e, "a credential goes to at least one host");
-	return parse_list(n, "hosts", is_credential_host, "host name, or *.domain", &c->hosts, e);
+	return parse_list(n, "hosts", cred_host_fits, "host name, or *.domain", &c->hosts, e);
 }
 
-/* RFC 9110 5.6.2: a token. */
 static int
 read_credential_header(const struct node *n, void *into, struct err *e)
 {
 	struct kit_credential *c = into;
 
-	if (n->type != NODE_TEXT || n->text[0] == '\0' ||
-		strspn(n->text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				"!#$%&'*+-.^_`|~") != strlen(n->text))
+	if (n->type != NODE_TEXT || !cred_header_fits(n->text))
 		return node_error(n, e, "header must be the name of an HTTP header");
 	return parse_text(n, "header", 100, &c->header, e);
 }
@@ -264,9 +251,8 @@ static int
 read_credential_format(const struct node *n, void *into, struct err *e)
 {
 	struct kit_credential *c = into;
-	const char *at = n->type == NODE_TEXT ? strstr(n->text, "%s") : NULL;
 
-	if (at == NULL || strchr(n->text, '%') != at || strchr(at + 1, '%') != NULL)
+	if (n->type != NODE_TEXT || !cred_format_fits(n->text))
 		return node_error(n, e, "format must hold %%s once, as in \"Bearer %%s\"");
 	return parse_line(n, "format", PARSE_LINE_MAX, &c->format, e);
 }
@@ -276,6 +262,10 @@ read_credential_placeholder(const struct node *n, void *into, struct err *e)
 {
 	struct kit_credential *c = into;
 
+	if (n->type != NODE_TEXT || !cred_shape_fits(n->text))
+		return node_error(n, e,
+			"placeholder is a beginning such as sk-, or a text with {rand} in it: "
+			"letters, digits, '-', '_' and '.'");
 	return parse_line(n, "placeholder", PARSE_LINE_MAX, &c->placeholder, e);
 }
 

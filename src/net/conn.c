@@ -421,7 +421,7 @@ conn_next(const struct conn *c)
 
 /* What is refused, or has no destination yet, has nothing to cut. */
 void
-conn_recheck(struct conn *c)
+conn_recheck(struct conn *c, bool credentials)
 {
 	struct policy_decision d;
 	char rule[RULE_TEXT_MAX], why[POLICY_TEXT_MAX];
@@ -431,6 +431,12 @@ conn_recheck(struct conn *c)
 	if (c->state == CONN_HTTP) {
 		if (c->h2 != NULL ? !h2_conn_recheck(c->h2) : !http_conn_recheck(c->http))
 			conn_abort(c);
+		return;
+	}
+	if (credentials && c->state == CONN_RELAY && conn_wants_edit(c)) {
+		conn_log_blocked(c, NETEVENT_TLS, "<credential>",
+			"a credential for this host has been set: connect anew");
+		conn_abort(c);
 		return;
 	}
 	d = reach_rejudge(c->net, &c->dest, c->state == CONN_RELAY ? &c->to : NULL);

@@ -122,8 +122,7 @@ on_frame(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 		else if (!up)
 			h2_stream_answer(st, ended);
 	} else if (frame->hd.type == NGHTTP2_DATA && ended) {
-		*(up ? &st->up_ended : &st->down_ended) = true;
-		h2_stream_moved(st, up);
+		h2_stream_content(st, up, NULL, 0, true);
 	} else if (frame->hd.type == NGHTTP2_RST_STREAM && up && !st->answered) {
 		h->resets++;
 	}
@@ -143,8 +142,7 @@ on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *p, size_t 
 		nghttp2_session_consume(s, id, n);
 		return 0;
 	}
-	buf_append(up ? &st->up : &st->down, p, n);
-	h2_stream_moved(st, up);
+	h2_stream_content(st, up, p, n, false);
 	return 0;
 }
 

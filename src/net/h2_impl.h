@@ -39,7 +39,10 @@ struct h2_stream {
 	/* Content on its way; ended: all of it has come. */
 	struct buf up, down;
 	bool up_ended, down_ended;
-	bool answered, page; /* page: the answer is ours */
+	const char *refused;        /* why it goes up no further; NULL: it does */
+	struct edit_upload *upload; /* of what goes up; NULL: it passes as it is */
+	struct edit_answer *answer; /* likewise of what comes down */
+	bool answered, page;        /* page: the answer is ours */
 	int status;
 	uint64_t up_bytes, down_bytes;
 };
@@ -74,8 +77,8 @@ void h2_stream_request(struct h2_stream *st, bool ended);
 void h2_stream_answer(struct h2_stream *st, bool ended);
 /* Trailers, and with them the end of the content. */
 void h2_stream_trailers(struct h2_stream *st, bool up);
-/* More content, or its end, has come. */
-void h2_stream_moved(struct h2_stream *st, bool up);
+/* More content has come; last: and its end. */
+void h2_stream_content(struct h2_stream *st, bool up, const uint8_t *p, size_t n, bool last);
 /* The origin has given it up, or is gone. */
 void h2_stream_broken(struct h2_stream *st, uint32_t code, const char *reason);
 bool h2_stream_is_allowed(const struct h2_stream *st);

@@ -99,6 +99,15 @@ put_fields(const struct http_field *fields, size_t nfields, nghttp2_nv *out, siz
 	return n;
 }
 
+static struct edit_request
+edit_request_of(const struct h2_stream *st)
+{
+	const struct reach_dest *d = &st->h->o.dest;
+
+	return (struct edit_request){
+		.host = d->host, .port = d->port, .method = st->method, .target = st->target};
+}
+
 /* ---- content
  * ------------------------------------------------------------------------------------- */
 
@@ -147,8 +156,8 @@ read_content(nghttp2_session *to, int32_t id, uint8_t *p, size_t n, uint32_t *fl
 	return (ssize_t)n;
 }
 
-void
-h2_stream_moved(struct h2_stream *st, bool up)
+static void
+moved(struct h2_stream *st, bool up)
 {
 	struct h2_conn *h = st->h;
 
@@ -167,8 +176,7 @@ h2_stream_trailers(struct h2_stream *st, bool up)
 	buf_release(&to->text);
 	*to = st->fields;
 	st->fields = (struct h2_fields){0};
-	*(up ? &st->up_ended : &st->down_ended) = true;
-	h2_stream_moved(st, up);
+	h2_stream_content(st, up, NULL, 0, true);
 }
 
 /* ---- its life
@@ -214,6 +222,8 @@ h2_stream_free(struct h2_stream *st)
 	buf_release(&st->trailers[1].text);
 	buf_release(&st->up);
 	buf_release(&st->down);
+	edit_upload_free(st->upload);
+	edit_answer_free(st->answer);
 	free(st->method);
 	free(st->target);
 	free(st);
@@ -273,11 +283,46 @@ refuse_policy(struct h2_stream *st, const struct reach_dest *d, const struct pol
 	answer_page(st, &p);
 }
 
+/* What goes up must not go on. The origin's stream ends, and with it the guest's (on_close). */
+static void
+refuse_upload(struct h2_stream *st, const char *why)
+{
+	buf_clear(&st->up);
+	st->refused = why;
+	nghttp2_submit_rst_stream(
+		st->h->origin.session, NGHTTP2_FLAG_NONE, st->origin_id, NGHTTP2_CANCEL);
+}
+
+void
+h2_stream_content(struct h2_stream *st, bool up, const uint8_t *p, size_t n, bool last)
+{
+	const char *wrong = NULL;
+
+	if (up && st->refused != NULL)
+		return;
+	if (up && st->upload != NULL)
+		wrong = edit_upload_body(st->upload, p, n, last, &st->up);
+	else if (!up && st->answer != NULL)
+		edit_answer_body(st->answer, p, n, last, &st->down);
+	else
+		buf_append(up ? &st->up : &st->down, p, n);
+	if (wrong != NULL) {
+		refuse_upload(st, wrong);
+		return;
+	}
+	*(up ? &st->up_ended : &st->down_ended) |= last;
+	moved(st, up);
+}
+
 void
 h2_stream_broken(struct h2_stream *st, uint32_t code, const char *reason)
 {
 	struct h2_conn *h = st->h;
 
+	if (!st->answered && st->refused != NULL) {
+		refuse(st, 403, NETEVENT_BLOCKED, "blocked", "<credential>", st->refused);
+		return;
+	}
 	if (!st->answered && code != NGHTTP2_REFUSED_STREAM) {
 		refuse(st, 502, NETEVENT_FAILED, "unreachable", "", reason);
 		return;
@@ -294,6 +339,9 @@ h2_stream_answer(struct h2_stream *st, bool ended)
 	struct http_field fields[HTTP_FIELDS_MAX];
 	nghttp2_nv out[NV_MAX];
 	struct http_str status = find(&st->fields, ":status");
+	const struct edit_request er = edit_request_of(st);
+	CLEAN_CRED_BUF struct buf store = BUF_INIT;
+	struct edit_answer *edit;
 	size_t n;
 
 	if (st->guest_closed)
@@ -305,16 +353,19 @@ h2_stream_answer(struct h2_stream *st, bool ended)
 	}
 	st->status = (status.p[0] - '0') * 100 + (status.p[1] - '0') * 10 + status.p[2] - '0';
 	n = show(&st->fields, fields);
+	edit = edit_answer_start(h->o.net, &er, fields, &n, &store);
 	out[0] = nv(":status", 7, status.p, status.n);
 	n = put_fields(fields, n, out, 1);
 	st->down_bytes += st->fields.text.len;
 	if (st->status < 200) {
+		edit_answer_free(edit);
 		nghttp2_submit_headers(
 			h->guest.session, NGHTTP2_FLAG_NONE, st->guest_id, NULL, out, n, NULL);
 		return;
 	}
 	st->answered = true;
 	st->down_ended = ended;
+	st->answer = edit;
 	nghttp2_submit_response(h->guest.session, st->guest_id, out, n, ended ? NULL : &data);
 }
 
@@ -381,12 +432,9 @@ static void
 send_on(struct h2_stream *st, bool ended, const struct policy_decision *d)
 {
 	struct h2_conn *h = st->h;
-	const struct edit_request er = {.host = h->o.dest.host,
-		.port = h->o.dest.port,
-		.method = st->method,
-		.target = st->target};
+	const struct edit_request er = edit_request_of(st);
 	nghttp2_data_provider data = {.source.ptr = st, .read_callback = read_content};
-	CLEAN_BUF struct buf store = BUF_INIT;
+	CLEAN_CRED_BUF struct buf store = BUF_INIT;
 	struct http_field fields[HTTP_FIELDS_MAX];
 	struct http_str authority = find(&st->fields, ":authority");
 	size_t n = show(&st->fields, fields);
@@ -414,6 +462,8 @@ send_on(struct h2_stream *st, bool ended, const struct policy_decision *d)
 	}
 	policy_decision_rule(d, rule);
 	record_open(&st->record, rule, "");
+	if (!ended)
+		st->upload = edit_upload_start(h->o.net, &er);
 	st->origin_id = id;
 	st->up_bytes = st->fields.text.len;
 }

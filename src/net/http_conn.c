@@ -30,6 +30,16 @@ static void on_origin(void *arg, int events);
 /* ---- ends
  * ---------------------------------------------------------------------------------------- */
 
+void
+http_end_edits(struct http_conn *h)
+{
+	edit_upload_free(h->upload);
+	edit_answer_free(h->answer);
+	h->upload = NULL;
+	h->answer = NULL;
+	cred_buf_wipe(&h->head);
+}
+
 static void
 free_conn(struct http_conn *h)
 {
@@ -37,7 +47,7 @@ free_conn(struct http_conn *h)
 		upstream_cancel(h->upstream);
 	alarm_free(h->limit);
 	record_drop(&h->record);
-	buf_release(&h->head);
+	http_end_edits(h);
 	free(h->target);
 	free(h);
 }

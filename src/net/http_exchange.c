@@ -22,30 +22,106 @@ broken(struct http_conn *h, int status, const char *reason)
 	return http_end_with_page(h, &p);
 }
 
+/* The request was on its way already, and is no longer. */
+static enum step
+refuse_upload(struct http_conn *h, const char *why)
+{
+	endpoint_close(&h->origin, true);
+	if (h->answered)
+		return http_finish(h, true);
+	return http_refuse(h, "<credential>", why);
+}
+
+/* ---- bodies that are looked into: their content is framed anew, trailers are left out (RFC 9110
+ * 6.5.1 lets whoever is in between do so) */
+
+/* One of the two. */
+struct filter {
+	struct edit_upload *up;
+	struct edit_answer *down;
+};
+
+static const char *
+filter_content(const struct filter *by, const void *p, size_t n, bool last, struct buf *out)
+{
+	if (by->up != NULL)
+		return edit_upload_body(by->up, p, n, last, out);
+	edit_answer_body(by->down, p, n, last, out);
+	return NULL;
+}
+
+static void
+put_framed(const struct http_framer *f, const struct buf *content, bool last, struct buf *out)
+{
+	bool chunked = f->body == HTTP_BODY_CHUNKED;
+
+	if (chunked && content->len > 0)
+		buf_printf(out, "%zx\r\n", content->len);
+	buf_append(out, content->data, content->len);
+	if (chunked && content->len > 0)
+		buf_append_str(out, "\r\n");
+	if (chunked && last)
+		buf_append_str(out, "0\r\n\r\n");
+}
+
+/* As http_framer_feed, with what may go on appended. *wrong: nothing more may. */
+static long
+filter_feed(struct http_framer *f, const struct filter *by, const uint8_t *p, size_t n,
+	struct buf *out, const char **wrong)
+{
+	CLEAN_CRED_BUF struct buf content = BUF_INIT;
+	size_t at = 0;
+
+	while (at < n && !http_framer_done(f) && *wrong == NULL) {
+		struct http_str piece;
+		long took = http_framer_next(f, p + at, n - at, &piece);
+
+		if (took < 0)
+			return took;
+		at += (size_t)took;
+		*wrong = filter_content(by, piece.p, piece.n, http_framer_done(f), &content);
+	}
+	if (*wrong == NULL)
+		put_framed(f, &content, http_framer_done(f), out);
+	return (long)at;
+}
+
 /* The request's body. */
 static enum step
 move_up(struct http_conn *h)
 {
 	size_t n = h->guest.in.len;
+	const char *wrong = NULL;
 	long took;
 
 	if (http_framer_done(&h->up) || n == 0)
 		return STEP_AGAIN;
 	if (h->origin.out.len >= HTTP_HIGH)
 		return STEP_AGAIN;
-	took = http_framer_feed(&h->up, h->guest.in.data, n);
+	if (h->upload != NULL) {
+		const struct filter by = {.up = h->upload};
+
+		took = filter_feed(&h->up, &by, h->guest.in.data, n, &h->origin.out, &wrong);
+	} else {
+		took = http_framer_feed(&h->up, h->guest.in.data, n);
+		buf_append(&h->origin.out, h->guest.in.data, took > 0 ? (size_t)took : 0);
+	}
 	if (took < 0)
 		return broken(h, 400, "a malformed chunked body");
-	buf_append(&h->origin.out, h->guest.in.data, (size_t)took);
+	if (wrong != NULL)
+		return refuse_upload(h, wrong);
 	buf_consume(&h->guest.in, (size_t)took);
 	h->up_bytes += (uint64_t)took;
 	return STEP_AGAIN;
 }
 
 static void
-pass_answer(struct http_conn *h, const struct http_response *s)
+pass_answer(struct http_conn *h, struct http_response *s)
 {
 	bool final = s->status >= 200;
+	const struct edit_request er = http_edit_request(h);
+	CLEAN_CRED_BUF struct buf store = BUF_INIT;
+	struct edit_answer *edit = edit_answer_start(h->o.net, &er, s->fields, &s->nfields, &store);
 
 	h->status = s->status;
 	if (final) {
@@ -53,7 +129,9 @@ pass_answer(struct http_conn *h, const struct http_response *s)
 		h->keep_alive &= s->body != HTTP_BODY_CLOSE && http_framer_done(&h->up);
 		http_framer_init(&h->down, s->body, s->length);
 		h->answered = true;
+		h->answer = TAKE_PTR(edit);
 	}
+	edit_answer_free(edit);
 	/* Interim answers mean nothing to HTTP/1.0 (RFC 9110 15.2). */
 	if (final || h->minor == 1)
 		http_head_put_response(s, final && !h->keep_alive, h->minor, &h->guest.out);
@@ -107,19 +185,30 @@ move_down(struct http_conn *h)
 	if (h->guest.out.len >= HTTP_HIGH)
 		return STEP_WAIT;
 	if (h->origin.in.len > 0 && !http_framer_done(&h->down)) {
-		took = http_framer_feed(&h->down, h->origin.in.data, h->origin.in.len);
+		if (h->answer != NULL) {
+			const struct filter by = {.down = h->answer};
+			const char *wrong = NULL;
+
+			took = filter_feed(&h->down, &by, h->origin.in.data, h->origin.in.len,
+				&h->guest.out, &wrong);
+		} else {
+			took = http_framer_feed(&h->down, h->origin.in.data, h->origin.in.len);
+			buf_append(&h->guest.out, h->origin.in.data, took > 0 ? (size_t)took : 0);
+		}
 		if (took < 0)
 			return broken(h, 502, "a malformed chunked body");
-		buf_append(&h->guest.out, h->origin.in.data, (size_t)took);
 		buf_consume(&h->origin.in, (size_t)took);
 		h->down_bytes += (uint64_t)took;
 	}
 	if (http_framer_done(&h->down))
 		return complete(h);
-	if (h->origin.ended)
-		return h->down.body == HTTP_BODY_CLOSE && !h->origin.cut ? complete(h)
-									 : http_finish(h, true);
-	return STEP_WAIT;
+	if (!h->origin.ended)
+		return STEP_WAIT;
+	if (h->down.body != HTTP_BODY_CLOSE || h->origin.cut)
+		return http_finish(h, true);
+	if (h->answer != NULL)
+		edit_answer_body(h->answer, NULL, 0, true, &h->guest.out);
+	return complete(h);
 }
 
 enum step

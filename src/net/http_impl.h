@@ -41,12 +41,16 @@ struct http_conn {
 	struct page_form form;
 	int minor, status;
 	struct http_framer up, down;
-	bool answered;    /* its answer's head has gone down */
-	bool origin_keep; /* the answer says that the origin may be asked again */
+	struct edit_upload *upload; /* of its body; NULL: it passes as it is */
+	struct edit_answer *answer; /* likewise of the answer's */
+	bool answered;              /* its answer's head has gone down */
+	bool origin_keep;           /* the answer says that the origin may be asked again */
 	uint64_t up_bytes, down_bytes;
 };
 
 /* ---- http_conn.c: its ends, and what is said before them */
+/* What is left of the last request. */
+void http_end_edits(struct http_conn *h);
 enum step http_finish(struct http_conn *h, bool reset);
 /* What is in guest.out, then the end. */
 enum step http_say_goodbye(struct http_conn *h);
@@ -57,6 +61,9 @@ void http_run(struct http_conn *h);
 bool http_take_origin(struct http_conn *h, int fd, SSL *ssl, const struct ip_addr *to);
 
 /* ---- http_judge.c: HEAD and REACH */
+/* The request that is on its way, for edit.h. */
+struct edit_request http_edit_request(const struct http_conn *h);
+enum step http_refuse(struct http_conn *h, const char *rule, const char *reason);
 enum step http_step_head(struct http_conn *h);
 enum step http_refuse_malformed(struct http_conn *h, int status, const char *reason);
 

@@ -53,8 +53,8 @@ refuse_policy(struct http_conn *h, const struct policy_decision *d)
 	return http_end_with_page(h, &p);
 }
 
-static enum step
-refuse(struct http_conn *h, const char *rule, const char *reason)
+enum step
+http_refuse(struct http_conn *h, const char *rule, const char *reason)
 {
 	struct page p = {.status = 403,
 		.error = "blocked",
@@ -73,21 +73,28 @@ refuse(struct http_conn *h, const char *rule, const char *reason)
 
 static enum step start_reach(struct http_conn *h);
 
+struct edit_request
+http_edit_request(const struct http_conn *h)
+{
+	return (struct edit_request){.host = h->dest.host,
+		.port = h->dest.port,
+		.plain = h->o.tls_name == NULL,
+		.method = h->method,
+		.target = h->target};
+}
+
 /* Allowed: as it goes out. */
 static enum step
 send_on(struct http_conn *h, struct http_request *q)
 {
-	const struct edit_request er = {.host = h->dest.host,
-		.port = h->dest.port,
-		.method = h->method,
-		.target = h->target};
-	CLEAN_BUF struct buf store = BUF_INIT;
-	const char *wrong = NULL;
+	const struct edit_request er = http_edit_request(h);
+	CLEAN_CRED_BUF struct buf store = BUF_INIT;
+	const char *wrong = edit_request_fields(h->o.net, &er, q->fields, &q->nfields, &store);
 
-	if (h->o.tls_name != NULL)
-		wrong = edit_request_fields(h->o.net, &er, q->fields, &q->nfields, &store);
 	if (wrong != NULL)
-		return refuse(h, "<credential>", wrong);
+		return http_refuse(h, "<credential>", wrong);
+	if (q->body != HTTP_BODY_NONE)
+		h->upload = edit_upload_start(h->o.net, &er);
 	http_head_put_request(q, h->dest.host, &h->head);
 	buf_consume(&h->guest.in, q->head_len);
 	return start_reach(h);
@@ -116,7 +123,7 @@ judge(struct http_conn *h, struct http_request *q)
 	if (h->o.verdict.status == 403)
 		wrong = h->o.verdict.reason;
 	if (wrong != NULL)
-		return refuse(h, "<name check>", wrong);
+		return http_refuse(h, "<name check>", wrong);
 	says.method = h->method;
 	says.target = h->target;
 	d = http_decide(&h->o, &h->dest, &says);
@@ -134,7 +141,7 @@ take_request(struct http_conn *h, struct http_request *q)
 	h->method[q->method.n] = '\0';
 	free(h->target);
 	h->target = xstrndup(q->path.p, q->path.n);
-	buf_clear(&h->head);
+	http_end_edits(h);
 	h->keep_alive = q->keep_alive;
 	h->wants_upgrade = q->upgrade;
 	h->minor = q->minor;
@@ -221,6 +228,7 @@ open_exchange(struct http_conn *h)
 	record_open(&h->record, rule, "");
 	buf_append(&h->origin.out, h->head.data, h->head.len);
 	h->up_bytes = h->head.len;
+	cred_buf_wipe(&h->head);
 	h->state = H_EXCHANGE;
 }
 

@@ -111,6 +111,7 @@ close_all(struct net *net)
 	/* Nothing but handles that are closing is left: this ends by itself. */
 	uv_run(&net->loop, UV_RUN_DEFAULT);
 	pipes_release(&net->pipes);
+	cred_gate_free(net->creds);
 	names_free(net->names);
 	if (net->spare_fd >= 0)
 		close(net->spare_fd);

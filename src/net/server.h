@@ -4,6 +4,7 @@
 #include <sys/queue.h>
 #include <uv.h>
 
+#include <cred/gate.h>
 #include <net/net.h>
 
 #include "events.h"
@@ -62,8 +63,9 @@ struct net {
 	struct dns_tcps dns_tcps;
 	size_t nconns, ndns_tcps, nfarewells, nlooks; /* looks: of what is refused anyway */
 	size_t nintercepts;
-	struct tls *tls;       /* NULL: nothing is intercepted */
-	struct leaves *leaves; /* likewise */
+	struct tls *tls;         /* NULL: nothing is intercepted */
+	struct leaves *leaves;   /* likewise */
+	struct cred_gate *creds; /* NULL: it was given none */
 	const char *sandbox;
 	struct events *events;
 	const char *lost;  /* the role without which nothing goes on; NULL: none */
@@ -79,8 +81,9 @@ void listener_on_readable(void *net, int events);
 void conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst);
 void conn_abort(struct conn *c);
 struct conn *conn_next(const struct conn *c);
-/* The policy is another: cuts what it forbids. */
-void conn_recheck(struct conn *c);
+/* The policy is another: cuts what it forbids. Where the credentials are others, too, also what
+ * runs past them: TLS that is relayed to a host that one is for now. */
+void conn_recheck(struct conn *c, bool credentials);
 
 /* control.c: a message from the supervisor */
 void control_on_readable(void *net, int events);

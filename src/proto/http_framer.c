@@ -165,15 +165,35 @@ take_data(struct http_framer *f, size_t n)
 }
 
 long
-http_framer_feed(struct http_framer *f, const uint8_t *p, size_t n)
+http_framer_next(struct http_framer *f, const uint8_t *p, size_t n, struct http_str *ret_content)
 {
 	size_t at = 0;
 
+	*ret_content = (struct http_str){0};
 	while (at < n && f->state != DONE) {
-		if (f->state == DATA)
-			at += take_data(f, n - at);
-		else if (step(f, p[at++]) < 0)
+		if (f->state == DATA) {
+			*ret_content =
+				(struct http_str){(const char *)p + at, take_data(f, n - at)};
+			return (long)(at + ret_content->n);
+		}
+		if (step(f, p[at++]) < 0)
 			return -EBADMSG;
+	}
+	return (long)at;
+}
+
+long
+http_framer_feed(struct http_framer *f, const uint8_t *p, size_t n)
+{
+	struct http_str content;
+	size_t at = 0;
+
+	while (at < n && f->state != DONE) {
+		long took = http_framer_next(f, p + at, n - at, &content);
+
+		if (took < 0)
+			return took;
+		at += (size_t)took;
 	}
 	return (long)at;
 }

@@ -280,6 +280,24 @@ supervisor_policy_changed(const struct state_paths *p, const char *name, struct 
 }
 
 int
+supervisor_credentials(const struct state_paths *p, const char *name, int memory, struct err *e)
+{
+	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
+	CLEAN_BUF struct buf b = BUF_INIT, answer = BUF_INIT;
+	struct frame f;
+	int r;
+
+	if (fd < 0)
+		return nobody(fd) ? err_set(e, ESRCH, "sandbox '%s' does not run", name) : fd;
+	frame_put(&b, CONTROL_CREDENTIALS, NULL, 0);
+	r = io_send_fds(fd, b.data, b.len, &memory, 1);
+	if (r < 0)
+		return err_sys(e, -r, "hand the credentials to the supervisor");
+	r = read_answer(fd, NULL, &answer, &f, POLICY_LIMIT_MS, e);
+	return r == -EPIPE ? -ESRCH : r;
+}
+
+int
 supervisor_changes(const struct state_paths *p, const char *name, struct err *e)
 {
 	return tell(p, name, CONTROL_CHANGES, NULL, STATUS_LIMIT_MS, e);

@@ -28,8 +28,9 @@ struct client {
 	int fd;
 	/* CONTROL_WAIT, CONTROL_SESSION, CONTROL_STOP; CONTROL_BUSY: the end; 0: no request yet */
 	uint8_t waits_for;
-	uint64_t number; /* CONTROL_POLICY, CONTROL_CHANGES: what it waits for */
+	uint64_t number; /* CONTROL_POLICY, _CREDENTIALS, _CHANGES: what it waits for */
 	struct buf in;
+	int passed_fd; /* came with the request; -1: none */
 	uv_poll_t poll;
 };
 
@@ -55,6 +56,8 @@ drop(struct client *c)
 	uv_poll_stop(&c->poll);
 	if (c->fd >= 0)
 		close(c->fd);
+	if (c->passed_fd >= 0)
+		close(c->passed_fd);
 	uv_close((uv_handle_t *)&c->poll, on_closed);
 }
 
@@ -126,6 +129,8 @@ answer_status(struct client *c)
 			control_status_add_process(
 				&st, s->child[i].role, (uint32_t)s->child[i].pid);
 	sup_ports_status(s, &st);
+	for (size_t i = 0; i < s->credential_names.n; i++)
+		strv_add(&st.credentials, s->credential_names.v[i]);
 	control_status_encode(&st, &b);
 	control_status_release(&st);
 	reply(c, CONTROL_OK, b.data, b.len);
@@ -167,6 +172,26 @@ change_policy(struct client *c)
 		sup_control_obeyed(s);
 }
 
+/* They are for what runs now: nothing keeps them for another start. */
+static void
+take_credentials(struct client *c)
+{
+	struct sup *s = c->sup;
+	struct err e = {0};
+	int r;
+
+	if (c->passed_fd < 0)
+		r = err_set(&e, EBADMSG, "malformed request");
+	else if (s->phase != PHASE_RUNNING)
+		r = err_set(&e, EAGAIN, "the sandbox is not running: try again in a moment");
+	else
+		r = sup_credentials_take(s, c->passed_fd, &c->number, &e);
+	if (r < 0)
+		reply_error(c, e.msg);
+	else
+		sup_control_obeyed(s);
+}
+
 static void
 request(struct client *c, const struct frame *f)
 {
@@ -195,6 +220,9 @@ request(struct client *c, const struct frame *f)
 	case CONTROL_POLICY:
 		change_policy(c);
 		return;
+	case CONTROL_CREDENTIALS:
+		take_credentials(c);
+		return;
 	case CONTROL_CHANGES:
 		c->number = sup_changes_ask(s);
 		sup_control_changes(s);
@@ -207,6 +235,23 @@ request(struct client *c, const struct frame *f)
 	}
 }
 
+static ssize_t
+receive(struct client *c)
+{
+	int fd = -1;
+	size_t nfds = 0;
+	ssize_t n =
+		io_recv_fds(c->fd, buf_reserve(&c->in, REQUEST_MAX), REQUEST_MAX, &fd, 1, &nfds);
+
+	if (n > 0)
+		buf_commit(&c->in, (size_t)n);
+	if (nfds == 1 && c->passed_fd >= 0)
+		close(c->passed_fd);
+	if (nfds == 1)
+		c->passed_fd = fd;
+	return n;
+}
+
 static void
 on_client(uv_poll_t *p, int status, int events)
 {
@@ -217,7 +262,7 @@ on_client(uv_poll_t *p, int status, int events)
 	int r;
 
 	(void)events;
-	n = status < 0 ? -EIO : buf_read_fd(&c->in, c->fd, REQUEST_MAX);
+	n = status < 0 ? -EIO : receive(c);
 	if (n == -EAGAIN)
 		return;
 	if (n <= 0) {
@@ -268,6 +313,7 @@ on_connection(uv_poll_t *p, int status, int events)
 	c = xcalloc(1, sizeof(*c));
 	c->sup = s;
 	c->fd = fd;
+	c->passed_fd = -1;
 	c->next = s->clients;
 	s->clients = c;
 	uv_poll_init(&s->loop, &c->poll, fd);
@@ -326,6 +372,7 @@ void
 sup_control_obeyed(struct sup *s)
 {
 	answer_number(s, CONTROL_POLICY, s->policy_obeyed);
+	answer_number(s, CONTROL_CREDENTIALS, s->policy_obeyed);
 }
 
 void

@@ -121,6 +121,9 @@ sup_policy_net_started(struct sup *s, int control_fd)
 	uv_poll_init(&s->loop, s->net_poll, control_fd);
 	s->net_poll->data = s;
 	uv_poll_start(s->net_poll, UV_READABLE, on_answer);
+	/* The policy was in what it began with. */
+	if (s->credentials_fd >= 0)
+		(void)sup_policy_hand_over(s);
 }
 
 static void
@@ -146,26 +149,39 @@ hand_over(struct sup *s, uint64_t number, struct err *e)
 	_Static_assert(sizeof(number) == NET_CONTROL_BYTES, "as net.h says");
 	policy_encode(&s->policy, &text);
 	fd = io_memfd("paddock-policy", text.data, text.len, e);
-	return fd < 0 ? fd : io_send_fds(s->net_control, &number, sizeof(number), &fd, 1);
+	if (fd < 0)
+		return fd;
+	int fds[] = {fd, s->credentials_fd};
+	return io_send_fds(
+		s->net_control, &number, sizeof(number), fds, s->credentials_fd >= 0 ? 2 : 1);
+}
+
+uint64_t
+sup_policy_hand_over(struct sup *s)
+{
+	struct err send = {0};
+	uint64_t number = ++s->policy_asked;
+
+	if (s->net_control < 0 || s->child[CHILD_NET].role == NULL) {
+		obeyed(s, number); /* by the next one */
+		return number;
+	}
+	uv_timer_start(&s->policy_timer, on_limit, OBEY_LIMIT_MS, 0);
+	if (hand_over(s, number, &send) < 0)
+		end_net(s, "the policy cannot be handed over");
+	return number;
 }
 
 int
 sup_policy_change(struct sup *s, uint64_t *ret_number, struct err *e)
 {
-	struct err send = {0};
-	int r = load(s, e), opened = sup_policy_open_udp(s, &send);
+	struct err open_err = {0};
+	int r = load(s, e), opened = sup_policy_open_udp(s, &open_err);
 
 	if (opened < 0 && r == 0 && e != NULL)
-		*e = send;
+		*e = open_err;
 	if (r == 0)
 		r = opened;
-	*ret_number = ++s->policy_asked;
-	if (s->net_control < 0 || s->child[CHILD_NET].role == NULL) {
-		obeyed(s, s->policy_asked); /* by the next one */
-		return r;
-	}
-	uv_timer_start(&s->policy_timer, on_limit, OBEY_LIMIT_MS, 0);
-	if (hand_over(s, s->policy_asked, &send) < 0)
-		end_net(s, "the policy cannot be handed over");
+	*ret_number = sup_policy_hand_over(s);
 	return r;
 }

@@ -511,6 +511,7 @@ sup_main(int argc, char **argv)
 		.link_control = -1,
 		.changes_fd = -1,
 		.net_control = -1,
+		.credentials_fd = -1,
 		.fs_stream = -1,
 		.fs_journal = -1,
 		.events = {-1, -1},

@@ -73,6 +73,8 @@ struct sup {
 	uint16_t udp_ports[POLICY_RULES_MAX]; /* what the jail has open */
 	size_t nudp_ports;
 	uint64_t policy_asked, policy_obeyed;
+	int credentials_fd;           /* memory that holds those it was given; -1: none */
+	struct strv credential_names; /* of them */
 	uv_timer_t policy_timer;
 	int events[2]; /* from net to log, kept for both; [1] is net's end */
 	struct child child[CHILD_COUNT];
@@ -122,6 +124,12 @@ void sup_policy_net_started(struct sup *s, int control_fd); /* takes it */
 void sup_policy_net_ended(struct sup *s);
 /* Reads it anew. The number is obeyed later (sup_control_obeyed), whatever the result. */
 int sup_policy_change(struct sup *s, uint64_t *ret_number, struct err *e);
+/* Has net take the present policy and credentials. */
+uint64_t sup_policy_hand_over(struct sup *s);
+
+/* credentials.c: handed on, never looked at but to put them together */
+/* Memory with an encoded cred_set, which stays the caller's. The number as of sup_policy_change. */
+int sup_credentials_take(struct sup *s, int memory, uint64_t *ret_number, struct err *e);
 
 /* trust.c */
 /* The sandbox's authority: read, or made where there is none yet. */

@@ -19,11 +19,13 @@ enum {
 	TAG_PORT_ERROR,     /* likewise */
 	TAG_PUBLISH,
 	TAG_UNPUBLISH,
+	TAG_CREDENTIAL,
 };
 
-#define PROCESSES_MAX 64
-#define PORTS_MAX     256
-#define PORT_MAX      256 /* bytes of one text about a port */
+#define PROCESSES_MAX   64
+#define PORTS_MAX       256
+#define CREDENTIALS_MAX 64
+#define PORT_MAX        256 /* bytes of one text about a port */
 
 const char *
 control_state_name(enum control_state s)
@@ -50,6 +52,7 @@ control_status_release(struct control_status *s)
 		free(s->ports[i].error);
 	}
 	free(s->ports);
+	strv_release(&s->credentials);
 	free(s->processes);
 	free(s->accel);
 	memset(s, 0, sizeof(*s));
@@ -87,6 +90,8 @@ control_status_encode(const struct control_status *s, struct buf *out)
 		tlv_put_str(out, TAG_PORT_LISTENING, s->ports[i].listening);
 		tlv_put_str(out, TAG_PORT_ERROR, s->ports[i].error);
 	}
+	for (size_t i = 0; i < s->credentials.n; i++)
+		tlv_put_str(out, TAG_CREDENTIAL, s->credentials.v[i]);
 }
 
 static int
@@ -144,6 +149,8 @@ field(struct control_status *s, const struct tlv *t)
 	case TAG_PORT_ERROR:
 		return s->nports == 0 ? -EBADMSG
 				      : tlv_str(t, PORT_MAX, &s->ports[s->nports - 1].error);
+	case TAG_CREDENTIAL:
+		return tlv_strv(t, 64, CREDENTIALS_MAX, &s->credentials);
 	default:
 		return 0;
 	}

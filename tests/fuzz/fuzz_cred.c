@@ -59,7 +59,7 @@ check_set(const uint8_t *p, size_t n)
 }
 
 static void
-check_body(const struct cred_gate *g, const struct cred_dest *d, const uint8_t *p, size_t n)
+check_body(struct cred_gate *g, const struct cred_dest *d, const uint8_t *p, size_t n)
 {
 	CLEAN_BUF struct buf whole = BUF_INIT, parts = BUF_INIT;
 	struct cred_stream *s = cred_stream_new(g, d, CRED_DOWN);

@@ -21,7 +21,7 @@ static const struct cred_dest model = {"api.model.test", 443, true};
 static const struct cred_dest other = {"other.test", 443, true};
 
 static enum cred_verdict
-run(const struct cred_gate *g, const struct cred_dest *d, enum cred_direction dir, const void *p,
+run(struct cred_gate *g, const struct cred_dest *d, enum cred_direction dir, const void *p,
 	size_t n, size_t step, struct buf *out, struct cred_alarm *alarm)
 {
 	struct cred_stream *s = cred_stream_new(g, d, dir);

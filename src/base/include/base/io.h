@@ -22,6 +22,9 @@ int io_lock(int fd, uint64_t deadline_ms);
 
 /* The whole file, at most max bytes (-EFBIG). Appends to out. */
 int io_read_fd_all(int fd, size_t max, struct buf *out, struct err *e);
+/* All of a file or memfd, wherever its read position is, into one allocation: no copy of a secret
+ * is left in buffers that grew. */
+int io_read_at_once(int fd, size_t max, struct buf *out, struct err *e);
 int io_read_file(int dirfd, const char *path, size_t max, struct buf *out, struct err *e);
 
 /* Written to a temporary name beside it, fsynced, renamed over path, directory fsynced. */

@@ -80,9 +80,9 @@ bool cred_response(const struct cred_gate *g, struct http_field *fields, size_t 
 enum cred_direction { CRED_UP, CRED_DOWN };
 
 struct cred_stream;
-/* The gate must outlive it. */
+/* It holds the gate, which may be freed meanwhile by its owner. */
 struct cred_stream *cred_stream_new(
-	const struct cred_gate *g, const struct cred_dest *d, enum cred_direction direction);
+	struct cred_gate *g, const struct cred_dest *d, enum cred_direction direction);
 void cred_stream_free(struct cred_stream *s);
 enum cred_verdict cred_stream_feed(struct cred_stream *s, const void *p, size_t n, struct buf *out);
 /* What was kept. */

@@ -33,6 +33,7 @@ struct cred_place {
 
 struct cred {
 	char *name;
+	struct strv env; /* variables of the guest that hold the placeholder; not encoded */
 	struct cred_place *places;
 	size_t nplaces;
 	char *placeholder;

@@ -29,14 +29,14 @@ struct kit_file {
 	unsigned mode; /* 0400 to 0777 */
 };
 
-/* Declared; nothing uses it yet. */
+/* In the forms of cred/set.h. */
 struct kit_credential {
 	char *name;
 	struct strv env;   /* where the value may come from, in this order */
 	struct strv hosts; /* canonical names; "*.example.com" */
 	char *header;
 	char *format;      /* "Bearer %s"; exactly one %s */
-	char *placeholder; /* what the sandbox holds in its place; NULL: any */
+	char *placeholder; /* the shape of what the sandbox holds in its place; NULL: any */
 };
 
 /* What of the user's own settings goes into the home, when that is asked for (kit/home.h). */

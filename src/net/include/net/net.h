@@ -37,7 +37,8 @@ struct net_options {
 
 /*
  * Over control_fd the supervisor sends a policy: a message of 8 bytes, a number of its choice, with
- * a descriptor of a file that holds policy_encode's lines. Connections that it forbids are cut,
+ * a descriptor of a file that holds policy_encode's lines; a second one, where there is one, is of
+ * memory that holds all credentials (cred_set_encode). Connections that it forbids are cut,
  * then the 8 bytes are sent back: from then on the policy is obeyed.
  */
 #define NET_CONTROL_BYTES 8

@@ -116,3 +116,6 @@ void http_framer_init(struct http_framer *f, enum http_body body, uint64_t lengt
 bool http_framer_done(const struct http_framer *f); /* HTTP_BODY_CLOSE never is */
 /* The number of bytes that belong to the body; less than n: it is done. -EBADMSG: malformed. */
 long http_framer_feed(struct http_framer *f, const uint8_t *p, size_t n);
+/* As far as the end of the first content in there, which *ret points to (n 0: none). */
+long http_framer_next(
+	struct http_framer *f, const uint8_t *p, size_t n, struct http_str *ret_content);

@@ -10,6 +10,8 @@
  *   PORTS    carries struct control_ports; OK once the running machine has them so; all or none
  *   POLICY   the sandbox's policy.json is another; OK once every connection obeys it
  *   CHANGES  OK once changes.json holds all that the guest has changed up to now
+ *   CREDENTIALS  comes with a descriptor (SCM_RIGHTS) of memory that holds an encoded cred_set
+ *            (cred/set.h): these are given, those without a value taken away; OK once obeyed
  *   STOP     OK just before the supervisor ends; the connection closes with it
  */
 #include <stdint.h>
@@ -25,6 +27,7 @@ enum control_frame {
 	CONTROL_PORTS = 0x05,
 	CONTROL_POLICY = 0x06,
 	CONTROL_CHANGES = 0x08,
+	CONTROL_CREDENTIALS = 0x09,
 	CONTROL_OK = 0x81,
 	CONTROL_ERROR = 0x82,    /* text */
 	CONTROL_PROGRESS = 0x83, /* text: a step that began */
@@ -64,6 +67,7 @@ struct control_status {
 	size_t nprocesses;
 	struct control_port *ports;
 	size_t nports;
+	struct strv credentials; /* names of those that it was given */
 };
 
 const char *control_state_name(enum control_state s);

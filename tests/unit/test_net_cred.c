@@ -1,0 +1,268 @@
+/*
+ * Credentials in the net role, between scripted guests and origins: attack rows E1, E2, E4, E8, and
+ * answers that echo a value.
+ */
+#include "net_tls.h"
+
+#include <base/mem.h>
+#include <cred/secret.h>
+#include <wire/netevent.h>
+
+#define HOST   "public.example"
+#define HELD   "sk-held-0123456789abcdef"
+#define VALUE  "sk-the-real-value"
+#define POLICY "locked\nallow public.example\nallow two.example\n"
+#define STARS  "*****************" /* as long as VALUE */
+
+struct scene {
+	struct rig g;
+	struct tls_world w;
+	int origin;
+	SSL_CTX *server;
+	int events[2];
+	uint64_t number;
+};
+
+static void
+scene_start(struct scene *s)
+{
+	uint16_t port = 443;
+	struct err e;
+
+	memset(s, 0, sizeof(*s));
+	tls_world_start(&s->w);
+	s->server = tls_server_ctx(&s->w.authority, HOST, tls_now());
+	s->origin = origin_at(FAKE_PUBLIC, &port, 20);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->events), 0);
+	peer_limit(s->events[1]);
+	s->g.own_policy = true;
+	assert_int_equal(policy_decode(POLICY, strlen(POLICY), &s->g.policy, &e), 0);
+	s->g.events_fd = s->events[0];
+	s->g.signer_fd = s->w.signer[0];
+	s->g.trust = buf_str(&s->w.trust);
+	rig_start(&s->g);
+}
+
+static void
+scene_stop(struct scene *s)
+{
+	rig_stop(&s->g);
+	close(s->origin);
+	close(s->events[0]);
+	close(s->events[1]);
+	SSL_CTX_free(s->server);
+	tls_world_stop(&s->w);
+}
+
+/* As the supervisor does it; obeyed when this returns. value NULL: none any more. */
+static void
+give(struct scene *s, const char *value)
+{
+	CLEAN_CRED_SET struct cred_set set = {0};
+	CLEAN_CRED_BUF struct buf b = BUF_INIT;
+	struct cred c = {.name = xstrdup("key"), .placeholder = xstrdup(HELD)};
+	struct strv hosts = {0};
+	uint64_t answer = 0;
+	struct err e;
+
+	strv_add(&hosts, HOST);
+	cred_add_place(&c, &hosts, "x-api-key", "%s");
+	strv_release(&hosts);
+	c.value = value != NULL ? secret_dup(value, strlen(value)) : NULL;
+	cred_set_add(&set, &c);
+	cred_set_encode(&set, &b);
+	int fds[] = {io_memfd("policy", POLICY, strlen(POLICY), &e),
+		io_memfd("credentials", b.data, b.len, &e)};
+
+	s->number++;
+	assert_int_equal(io_send_fds(s->g.control, &s->number, sizeof(s->number), fds, 2), 0);
+	close(fds[0]);
+	close(fds[1]);
+	peer_limit(s->g.control);
+	assert_int_equal(recv(s->g.control, &answer, sizeof(answer), 0), sizeof(answer));
+	assert_int_equal(answer, s->number);
+}
+
+/* The world's own certificate is what the guest sees where nothing is intercepted. */
+static void
+meet(struct scene *s, struct buf *trusts, SSL **guest, SSL **served)
+{
+	struct tls_guest as = {.sni = HOST, .trusts = trusts};
+	struct tls_handshake h;
+
+	tls_connect_begin(&h, tls_guest_new(&as, guest_call(&s->g, HOST, 443)));
+	*served = tls_accept(s->server, peer_accept(s->origin), NULL);
+	assert_non_null(*served);
+	assert_int_equal(tls_connect_end(&h), 1);
+	*guest = h.ssl;
+}
+
+static void
+expect_alarm(struct scene *s, const char *reason)
+{
+	uint8_t bytes[NETEVENT_WIRE_MAX];
+	struct netevent ev;
+
+	do {
+		ssize_t n = peer_recv(s->events[1], bytes, sizeof(bytes), 0);
+
+		assert_true(n > 0);
+		assert_int_equal(netevent_decode(bytes, (size_t)n, &ev), 0);
+		assert_null(memmem(bytes, (size_t)n, VALUE, strlen(VALUE)));
+	} while (ev.verdict != NETEVENT_BLOCKED);
+	assert_string_equal(ev.rule, "<credential>");
+	if (strstr(ev.reason, reason) == NULL)
+		fail_msg("'%s' in '%s'", reason, ev.reason);
+}
+
+#define REQUEST(extra) "POST /a HTTP/1.1\r\nHost: public.example\r\n" extra
+
+static void
+test_value_is_put_in(void **state)
+{
+	struct scene s;
+	SSL *guest, *served;
+
+	(void)state;
+	scene_start(&s);
+	give(&s, VALUE);
+	meet(&s, &s.w.sandbox_cert, &guest, &served);
+	tls_send(guest, REQUEST("x-api-key: " HELD "\r\nContent-Length: 2\r\n\r\nok"));
+	tls_expect_head(served, "\r\nx-api-key: " VALUE "\r\n");
+	tls_expect(served, "ok");
+	/* It echoes it: in its head, and in pieces. */
+	tls_send(served, "HTTP/1.1 200 OK\r\nLocation: /" VALUE "\r\n"
+			 "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"a\":\"s\r\n");
+	tls_expect_head(guest, "\r\nLocation: /" STARS "\r\n");
+	tls_send(served, "a\r\nk-the-real\r\n9\r\n-value\"}\n\r\n0\r\n\r\n");
+	tls_expect(guest, "6\r\n{\"a\":\"\r\n14\r\n" STARS "\"}\n\r\n0\r\n\r\n");
+	/* The same connection; whatever the guest sends there, or nothing. */
+	tls_send(guest, "GET /b HTTP/1.1\r\nHost: public.example\r\nX-API-Key: mine\r\n\r\n");
+	tls_expect_head(served, "\r\nX-API-Key: " VALUE "\r\n");
+	tls_send(served, "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" VALUE);
+	tls_expect(guest, "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" STARS);
+	tls_close(guest);
+	tls_close(served);
+	scene_stop(&s);
+}
+
+/* E8, and back: what is relayed is cut, what comes then is looked into. */
+static void
+test_given_while_it_runs(void **state)
+{
+	struct scene s;
+	SSL *guest, *served;
+
+	(void)state;
+	scene_start(&s);
+	meet(&s, &s.w.trust, &guest, &served);
+	tls_send(guest, "GET / HTTP/1.1\r\nHost: public.example\r\nx-api-key: " HELD "\r\n\r\n");
+	tls_expect_head(served, "x-api-key: " HELD);
+	give(&s, VALUE);
+	expect_alarm(&s, "connect anew");
+	char byte;
+	assert_true(SSL_read(guest, &byte, 1) <= 0);
+	tls_close(guest);
+	tls_close(served);
+	meet(&s, &s.w.sandbox_cert, &guest, &served);
+	tls_send(guest, "GET / HTTP/1.1\r\nHost: public.example\r\n\r\n");
+	tls_expect_head(served, "\r\nx-api-key: " VALUE "\r\n");
+	tls_close(guest);
+	tls_close(served);
+	give(&s, NULL);
+	meet(&s, &s.w.trust, &guest, &served);
+	tls_close(guest);
+	tls_close(served);
+	scene_stop(&s);
+}
+
+/* A server whose certificate nobody has signed that net believes. */
+static void
+test_not_to_a_false_server(void **state)
+{
+	struct scene s;
+	struct tls_handshake h;
+	SSL_CTX *false_server;
+
+	(void)state;
+	scene_start(&s);
+	give(&s, VALUE);
+	false_server = tls_server_ctx(&s.w.sandbox, HOST, tls_now());
+	struct tls_guest as = {.sni = HOST, .trusts = &s.w.sandbox_cert};
+	tls_connect_begin(&h, tls_guest_new(&as, guest_call(&s.g, HOST, 443)));
+	assert_null(tls_accept(false_server, peer_accept(s.origin), NULL));
+	assert_int_equal(tls_connect_end(&h), 1);
+	tls_send(h.ssl, "GET / HTTP/1.1\r\nHost: public.example\r\nx-api-key: " HELD "\r\n\r\n");
+	tls_expect_head(h.ssl, "HTTP/1.1 502 ");
+	tls_close(h.ssl);
+	SSL_CTX_free(false_server);
+	scene_stop(&s);
+}
+
+/* E1, E2: over plain HTTP, to whatever host. */
+static void
+test_wrong_direction(void **state)
+{
+	static const char *const requests[] = {
+		"GET /?k=" HELD " HTTP/1.1\r\nHost: public.example\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: public.example\r\nx-api-key: " HELD "\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: public.example\r\nContent-Length: 28\r\n\r\nkey=" HELD,
+		"POST / HTTP/1.1\r\nHost: public.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+		"4\r\nsk-h\r\n14\r\neld-0123456789abcdef\r\n0\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: public.example\r\nContent-Length: 17\r\n\r\n" VALUE,
+	};
+	static const char *const where[] = {
+		"placeholder of credential 'key' in the request's target", "in a header",
+		"in the body", "in the body", "real value of credential 'key'"};
+	struct scene s;
+	uint16_t port = 80;
+	int web, guest, served;
+
+	(void)state;
+	scene_start(&s);
+	give(&s, VALUE);
+	web = origin_at(FAKE_PUBLIC, &port, 20);
+	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+		guest = guest_call(&s.g, HOST, 80);
+		peer_send(guest, requests[i]);
+		char bytes[600];
+		ssize_t n = 0, all = 0;
+
+		served = peer_accept(web);
+		while ((n = peer_recv(served, bytes + all, sizeof(bytes) - (size_t)all, 0)) > 0)
+			all += n;
+		assert_true(i >= 2 || all == 0);
+		assert_null(memmem(bytes, (size_t)all, HELD + 4, strlen(HELD) - 4));
+		assert_null(memmem(bytes, (size_t)all, VALUE, strlen(VALUE)));
+		close(served);
+		peer_expect(guest, "HTTP/1.1 403 ");
+		close(guest);
+		expect_alarm(&s, where[i]);
+	}
+	/* Control: the same without it. */
+	guest = guest_call(&s.g, HOST, 80);
+	peer_send(guest, "POST / HTTP/1.1\r\nHost: public.example\r\nTransfer-Encoding: chunked\r\n"
+			 "\r\n4\r\nsk-h\r\n2\r\nel\r\n0\r\n\r\n");
+	served = peer_accept(web);
+	peer_expect(served, "POST / HTTP/1.1\r\nHost: public.example\r\n"
+			    "Transfer-Encoding: chunked\r\n\r\n");
+	close(guest);
+	close(served);
+	close(web);
+	scene_stop(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_value_is_put_in),
+		cmocka_unit_test(test_given_while_it_runs),
+		cmocka_unit_test(test_not_to_a_false_server),
+		cmocka_unit_test(test_wrong_direction),
+	};
+
+	make_network();
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
