@@ -5,8 +5,9 @@
 --registry DIR       also an OCI registry (GET only): DIR/blobs/sha256-HEX, DIR/NAME/TAG.json
 --tls CERT KEY       speak TLS
 --log FILE           one line a request: METHOD PATH USER-AGENT
+--keys FILE          one line a request: PATH X-API-KEY AUTHORIZATION, "-" for none
 --port-file FILE     where the port goes, once the server listens
-Paths of its own: /echo answers the body of a POST, /bytes/N answers N bytes, /whoami the peer;
+Paths of its own: /keys answers what --keys writes, /echo answers the body of a POST, /bytes/N answers N bytes, /whoami the peer;
 /ws switches protocols when asked to, and then answers every byte with itself.
 """
 import argparse
@@ -23,8 +24,16 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     registry = None
     log = None
+    keys = None
+
+    def key_line(self):
+        return " ".join([self.path, self.headers.get("X-Api-Key", "-"),
+                         self.headers.get("Authorization", "-")])
 
     def log_message(self, fmt, *args):
+        if self.keys is not None and hasattr(self, "headers"):
+            with open(self.keys, "a") as f:
+                print(self.key_line(), file=f)
         with open(self.log, "a") as f:
             agent = self.headers.get("User-Agent", "-") if hasattr(self, "headers") else "-"
             print(self.command, self.path, agent, file=f)
@@ -65,6 +74,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.answer(b"x" * int(m[1]))
         elif self.path == "/ws" and self.headers.get("Upgrade"):
             self.echo_raw()
+        elif self.path == "/keys":
+            self.answer(self.key_line().encode())
         elif self.path == "/whoami":
             self.answer(self.client_address[0].encode())
         elif not self.from_registry():
@@ -94,10 +105,12 @@ def main():
     p.add_argument("--registry")
     p.add_argument("--tls", nargs=2)
     p.add_argument("--log", required=True)
+    p.add_argument("--keys")
     p.add_argument("--port-file", required=True)
     a = p.parse_args()
     Handler.registry = a.registry
     Handler.log = a.log
+    Handler.keys = a.keys
     open(a.log, "a").close()
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Handler, directory=a.dir))
