@@ -34,7 +34,9 @@ setup_file() {
 	export VALUE
 }
 
+# The store is the user's and outlives every sandbox.
 teardown_file() {
+	rm -rf "$E2E/data/paddock/secrets" "$E2E/home/away" "$E2E/home/keyring"
 	e2e_end
 }
 
@@ -65,6 +67,7 @@ last_keys() {
 
 @test "a placeholder on its way to somewhere else is stopped, and in the log" {
 	local before
+	in_box box 'curl -sS -o /dev/null http://plain.test/x'
 	before=$(wc -l < "$E2E/web.keys")
 	for words in '-H "x-api-key: $KEYED_API_KEY"' '-d "k=$KEYED_API_KEY"' '-u "me:$KEYED_API_KEY"'; do
 		run in_box box "curl -sS -o /dev/null -w '%{http_code}' $words http://plain.test/x"

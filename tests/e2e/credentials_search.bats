@@ -19,7 +19,9 @@ setup_file() {
 		echo "$KEYED_API_KEY" | tee ~/held; env > ~/env; sync' > "$E2E/secret/held"
 }
 
+# The store is the user's and outlives every sandbox.
 teardown_file() {
+	rm -rf "$E2E/data/paddock/secrets"
 	e2e_end
 }
 

@@ -30,10 +30,13 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         return " ".join([self.path, self.headers.get("X-Api-Key", "-"),
                          self.headers.get("Authorization", "-")])
 
-    def log_message(self, fmt, *args):
+    def log_request(self, *args):
         if self.keys is not None and hasattr(self, "headers"):
             with open(self.keys, "a") as f:
                 print(self.key_line(), file=f)
+        super().log_request(*args)
+
+    def log_message(self, fmt, *args):
         with open(self.log, "a") as f:
             agent = self.headers.get("User-Agent", "-") if hasattr(self, "headers") else "-"
             print(self.command, self.path, agent, file=f)

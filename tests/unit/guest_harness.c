@@ -302,6 +302,9 @@ take_frame(struct peer *p, const struct frame *f)
 		p->failed = true;
 		memcpy(p->text, f->p + 1, f->n - 1);
 		break;
+	case SESSION_STDOUT_EOF:
+		assert_int_equal(f->n, 0);
+		break;
 	default:
 		fail_msg("frame of type %x", f->type);
 	}

@@ -149,7 +149,8 @@ run_origin(void *arg)
 static void
 body(void *arg)
 {
-	struct world w = {.origin = -1, .policy = {.preset = POLICY_OPEN}};
+	struct world w = {
+		.origin = -1, .policy = {.preset = POLICY_OPEN}, .hooks = {.look_limit_ms = 100}};
 	pthread_t origin;
 	int code;
 	char c;

@@ -35,8 +35,8 @@ int supervisor_ports(const struct state_paths *p, const char *name,
 /* Its policy.json is another: 0 when it is obeyed, also where none runs. */
 int supervisor_policy_changed(const struct state_paths *p, const char *name, struct err *e);
 /*
- * Hands memory (a memfd that holds an encoded cred_set; it stays the caller's) to a running sandbox:
- * 0 when its net obeys, -ESRCH when none runs.
+ * Hands memory (a memfd that holds an encoded cred_set; it stays the caller's) to a running
+ * sandbox: 0 when its net obeys, -ESRCH when none runs.
  */
 int supervisor_credentials(
 	const struct state_paths *p, const char *name, int memory, struct err *e);
