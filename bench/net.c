@@ -221,7 +221,7 @@ enter(const struct way *w)
 static void
 ping(int fd)
 {
-	char c = 'p';
+	char c = 0; /* the beginning neither of HTTP nor of TLS: nothing is waited for */
 
 	if (send(fd, &c, 1, MSG_NOSIGNAL) != 1 || recv(fd, &c, 1, 0) != 1)
 		die("ping");

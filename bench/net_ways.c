@@ -46,7 +46,7 @@ static const struct {
 		"LogLevel Critical\nConnectPort %3$u\n# %1$s\n",
 		true, {"tinyproxy", "-d", "-c", "CONFIG"}},
 	{"haproxy, TCP", "/usr/sbin/haproxy",
-		"# %1$s\nglobal\n maxconn 8000\ndefaults\n mode tcp\n option splice-auto\n"
+		"# %1$s\nglobal\n maxconn 4000\ndefaults\n mode tcp\n option splice-auto\n"
 		" timeout connect 5s\n timeout client 600s\n timeout server 600s\n"
 		"listen bench\n bind 127.0.0.1:%2$u\n server origin 127.0.0.1:%3$u\n",
 		false, {"haproxy", "-db", "-f", "CONFIG"}},

@@ -28,13 +28,10 @@ hosts_of(const struct secrets_entry *one)
 static void
 print_row(const struct secrets_entry *one, json_t *hosts)
 {
-	size_t i;
-	json_t *v;
-
 	printf("%-16s  %-16s  %-8s ", one->cred.name, one->sandbox != NULL ? one->sandbox : "(all)",
 		one->command != NULL ? "command" : "value");
-	json_array_foreach (hosts, i, v)
-		printf(" %s", json_string_value(v));
+	for (size_t i = 0; i < json_array_size(hosts); i++)
+		printf(" %s", json_string_value(json_array_get(hosts, i)));
 	printf("%s\n", json_array_size(hosts) == 0 ? " (a kit's)" : "");
 }
 

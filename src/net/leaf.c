@@ -138,6 +138,18 @@ on_limit(void *arg)
 	answer(arg, NULL);
 }
 
+/* NULL: nobody waits for it any more. */
+static struct entry *
+find_asked(struct leaves *l, uint64_t id)
+{
+	struct entry *e;
+
+	TAILQ_FOREACH(e, &l->asked, link)
+	if (e->id == id)
+		return e;
+	return NULL;
+}
+
 static void
 on_reply(void *arg, int events)
 {
@@ -159,9 +171,7 @@ on_reply(void *arg, int events)
 	}
 	if (sign_reply_decode(bytes, (size_t)n, &reply) < 0)
 		return;
-	TAILQ_FOREACH(e, &l->asked, link)
-	if (e->id == reply.id)
-		break;
+	e = find_asked(l, reply.id);
 	if (e == NULL)
 		return; /* too late */
 	if (reply.cert_len > 0)

@@ -106,8 +106,8 @@ send_error(const struct net *net, enum ipv4_unreachable code, const uint8_t *quo
 {
 	uint8_t packet[IPV4_MTU];
 
-	send_packet(
-		net, packet, ipv4_put_unreachable(code, NET_GATEWAY, NET_GUEST, quoted, n, packet));
+	n = ipv4_put_unreachable(code, NET_GATEWAY, NET_GUEST, quoted, n, packet);
+	send_packet(net, packet, n);
 }
 
 /* ---- a flow -------------------------------------------------------------------------------- */

@@ -232,7 +232,7 @@ test_wrong_direction(void **state)
 		while ((n = peer_recv(served, bytes + all, sizeof(bytes) - (size_t)all, 0)) > 0)
 			all += n;
 		assert_true(i >= 2 || all == 0);
-		assert_null(memmem(bytes, (size_t)all, HELD + 4, strlen(HELD) - 4));
+		assert_null(memmem(bytes, (size_t)all, &HELD[4], strlen(HELD) - 4));
 		assert_null(memmem(bytes, (size_t)all, VALUE, strlen(VALUE)));
 		close(served);
 		peer_expect(guest, "HTTP/1.1 403 ");
