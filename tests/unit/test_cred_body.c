@@ -83,7 +83,7 @@ test_base64_is_masked(void **state)
 
 	(void)state;
 	for (size_t before = 0; before < 4; before++) {
-		CLEAN_BUF struct buf in = BUF_INIT, out = BUF_INIT, plain = BUF_INIT;
+		CLEAN_BUF struct buf in = BUF_INIT, out = BUF_INIT;
 		CLEAN_FREE char *text = xasprintf("%.*s" MODEL_VALUE "zz", (int)before, "user");
 		struct cred_alarm a;
 
