@@ -59,7 +59,7 @@ stopped_and_clean() {
 }
 
 @test "no usable KVM: --accel kvm says why, auto falls back and says so" {
-	run --separate-stderr without 'mount --bind /dev/null /dev/kvm' \
+	run --separate-stderr without '{ [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm; }' \
 		"$PADDOCK" create -q --accel kvm --memory 512m --name hard shell "$E2E/ws/app"
 	equal "$status" 125
 	has "$stderr" "kvm"
