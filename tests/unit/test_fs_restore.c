@@ -297,13 +297,19 @@ test_request_that_was_not_seen(void **state)
 	seen_release(&s);
 }
 
-/* Replies that fill the stream, so that those behind them stay in the server. */
+/*
+ * Replies that fill the stream, so that those behind them stay in the server. Threads read: the
+ * stream is full from when the first of these, larger than it, has begun to arrive.
+ */
 static void
 fill_stream(struct world *w, const struct fk_made *f)
 {
+	struct pollfd begun = {w->k.sock, POLLIN, 0};
+
 	for (int i = 0; i < 3; i++)
 		fk_send(&w->k, FUSE_READ, f->id,
 			FK_IN(fuse_read_in, .fh = f->fh, .size = FUSE_WIRE_IO_MAX), NULL, 0);
+	assert_int_equal(poll(&begun, 1, FK_WAIT_MS), 1);
 }
 
 static void

@@ -93,6 +93,9 @@ teardown(void **state)
 	while (!list_is_empty(&p.all) && again().n > 0)
 		for (uint64_t u = 1; u < 100; u++)
 			pending_remove(&p, u);
+	while (p.nspare > 0)
+		free(p.spare[--p.nspare]);
+	htab_release(&p.by_unique);
 	return 0;
 }
 
