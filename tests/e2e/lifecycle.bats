@@ -17,7 +17,7 @@ teardown_file() {
 @test "kill -9 of the supervisor leaves no process" {
 	local pids pid
 	pids=$(inspect_get box '.processes[]')
-	equal "$(wc -w <<< "$pids")" 7
+	equal "$(wc -w <<< "$pids")" 8
 	kill_hard "$(role_pid box supervisor)"
 	for pid in $pids; do wait_until 10 pid_gone "$pid"; done
 	pd exec -q box true
