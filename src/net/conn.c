@@ -190,7 +190,7 @@ announce(struct conn *c, enum netevent_kind kind)
 	d = reach_rejudge(c->net, &c->dest, &c->to);
 	policy_decision_rule(&d, rule);
 	record_kind(&c->record, kind);
-	record_open(&c->record, rule, kind == NETEVENT_TLS && c->gate.hello.ech ? "ech" : "");
+	record_open(&c->record, rule, kind == NETEVENT_TLS ? conn_tls_note(c) : "");
 	c->announced = true;
 }
 

@@ -75,9 +75,12 @@ void conn_refuse_tls(struct conn *c, const char *rule, const char *reason);
 void conn_refuse_name(struct conn *c, const char *reason);
 /* Its requests decide. */
 void conn_inspect_tls(struct conn *c);
-/* Allowed, and connected: a credential may have to be put in. */
+/* Allowed, and connected: a credential may have to be put in. What cannot be looked into for that
+ * is refused, unless the owner has a bypass rule. */
 bool conn_wants_edit(const struct conn *c);
 void conn_edit_tls(struct conn *c, int origin_fd);
+/* What the log says of TLS that passes as it is. */
+const char *conn_tls_note(const struct conn *c);
 
 /* ---- look.c */
 void conn_refuse(struct conn *c, const struct policy_decision *d);

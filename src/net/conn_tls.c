@@ -203,11 +203,28 @@ conn_inspect_tls(struct conn *c)
 bool
 conn_wants_edit(const struct conn *c)
 {
-	return edit_concerns(c->net, &c->dest) && why_not(c, &c->to) == NULL;
+	return edit_concerns(c->net, &c->dest) && !is_bypassed(c, &c->to);
 }
 
+/* What is not seen there could carry an answer with the value in it past the masking. */
 void
 conn_edit_tls(struct conn *c, int origin_fd)
 {
-	start(c, origin_fd);
+	const char *wrong = why_not(c, &c->to);
+
+	if (wrong == NULL) {
+		start(c, origin_fd);
+		return;
+	}
+	sock_reset(origin_fd);
+	conn_log_blocked(c, NETEVENT_TLS, "<credential>", wrong);
+	say_alert(c);
+}
+
+const char *
+conn_tls_note(const struct conn *c)
+{
+	if (edit_concerns(c->net, &c->dest))
+		return "bypass: a credential for this host is not put in";
+	return c->gate.hello.ech ? "ech" : "";
 }

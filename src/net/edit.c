@@ -155,19 +155,32 @@ edit_upload_free(struct edit_upload *u)
 	free(u);
 }
 
-struct edit_answer *
-edit_answer_start(const struct net *net, const struct edit_request *q, struct http_field *fields,
-	size_t *n, struct buf *store)
+/* Whoever was told no value knows none. */
+static bool
+may_echo(const struct net *net, const struct cred_dest *d)
+{
+	return net->creds != NULL && cred_gate_covers(net->creds, d);
+}
+
+void
+edit_answer_fields(const struct net *net, const struct edit_request *q, struct http_field *fields,
+	size_t n, struct buf *store)
 {
 	const struct cred_dest d = dest_of(q);
 	struct cred_edits edits = {0};
+
+	if (may_echo(net, &d) && cred_response(net->creds, fields, n, &edits))
+		move_edits(&edits, fields, n, store);
+}
+
+struct edit_answer *
+edit_answer_start(const struct net *net, const struct edit_request *q)
+{
+	const struct cred_dest d = dest_of(q);
 	struct edit_answer *a;
 
-	/* Whoever was told no value knows none. */
-	if (net->creds == NULL || !cred_gate_covers(net->creds, &d))
+	if (!may_echo(net, &d))
 		return NULL;
-	if (cred_response(net->creds, fields, *n, &edits))
-		move_edits(&edits, fields, *n, store);
 	a = xcalloc(1, sizeof(*a));
 	a->stream = cred_stream_new(net->creds, &d, CRED_DOWN);
 	return a;

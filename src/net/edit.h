@@ -41,10 +41,13 @@ const char *edit_upload_body(
 	struct edit_upload *u, const uint8_t *p, size_t n, bool last, struct buf *out);
 void edit_upload_free(struct edit_upload *u);
 
-/* The same for the answer to q. The result's life is the answer's; NULL: it passes as it is. */
+/* An answer's head, or its trailers: values are masked, in store, which outlives the fields. */
+void edit_answer_fields(const struct net *net, const struct edit_request *q,
+	struct http_field *fields, size_t n, struct buf *store);
+
+/* The body of the answer to q. NULL: it passes as it is. */
 struct edit_answer;
-struct edit_answer *edit_answer_start(const struct net *net, const struct edit_request *q,
-	struct http_field *fields, size_t *n, struct buf *store);
+struct edit_answer *edit_answer_start(const struct net *net, const struct edit_request *q);
 /* Content as it comes, without its framing; what may go on is appended. last: nothing follows. */
 void edit_answer_body(
 	struct edit_answer *a, const uint8_t *p, size_t n, bool last, struct buf *out);

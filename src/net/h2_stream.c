@@ -115,10 +115,14 @@ edit_request_of(const struct h2_stream *st)
 static void
 put_trailers(struct h2_stream *st, bool up, nghttp2_session *to, int32_t id)
 {
+	const struct edit_request er = edit_request_of(st);
+	CLEAN_CRED_BUF struct buf store = BUF_INIT;
 	struct http_field fields[HTTP_FIELDS_MAX];
 	nghttp2_nv out[NV_MAX];
 	size_t n = show(&st->trailers[up], fields), kept = 0;
 
+	if (!up)
+		edit_answer_fields(st->h->o.net, &er, fields, n, &store);
 	for (size_t i = 0; i < n; i++)
 		if (!http_trailer_is_forbidden(fields[i].name))
 			fields[kept++] = fields[i];
@@ -173,9 +177,12 @@ h2_stream_trailers(struct h2_stream *st, bool up)
 {
 	struct h2_fields *to = &st->trailers[up];
 
-	buf_release(&to->text);
-	*to = st->fields;
-	st->fields = (struct h2_fields){0};
+	/* With credentials a request's are left out, as over HTTP/1: its body was looked into. */
+	if (!up || st->upload == NULL) {
+		buf_release(&to->text);
+		*to = st->fields;
+		st->fields = (struct h2_fields){0};
+	}
 	h2_stream_content(st, up, NULL, 0, true);
 }
 
@@ -341,7 +348,6 @@ h2_stream_answer(struct h2_stream *st, bool ended)
 	struct http_str status = find(&st->fields, ":status");
 	const struct edit_request er = edit_request_of(st);
 	CLEAN_CRED_BUF struct buf store = BUF_INIT;
-	struct edit_answer *edit;
 	size_t n;
 
 	if (st->guest_closed)
@@ -353,19 +359,18 @@ h2_stream_answer(struct h2_stream *st, bool ended)
 	}
 	st->status = (status.p[0] - '0') * 100 + (status.p[1] - '0') * 10 + status.p[2] - '0';
 	n = show(&st->fields, fields);
-	edit = edit_answer_start(h->o.net, &er, fields, &n, &store);
+	edit_answer_fields(h->o.net, &er, fields, n, &store);
 	out[0] = nv(":status", 7, status.p, status.n);
 	n = put_fields(fields, n, out, 1);
 	st->down_bytes += st->fields.text.len;
 	if (st->status < 200) {
-		edit_answer_free(edit);
 		nghttp2_submit_headers(
 			h->guest.session, NGHTTP2_FLAG_NONE, st->guest_id, NULL, out, n, NULL);
 		return;
 	}
 	st->answered = true;
 	st->down_ended = ended;
-	st->answer = edit;
+	st->answer = edit_answer_start(h->o.net, &er);
 	nghttp2_submit_response(h->guest.session, st->guest_id, out, n, ended ? NULL : &data);
 }
 

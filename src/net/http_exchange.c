@@ -121,17 +121,16 @@ pass_answer(struct http_conn *h, struct http_response *s)
 	bool final = s->status >= 200;
 	const struct edit_request er = http_edit_request(h);
 	CLEAN_CRED_BUF struct buf store = BUF_INIT;
-	struct edit_answer *edit = edit_answer_start(h->o.net, &er, s->fields, &s->nfields, &store);
 
+	edit_answer_fields(h->o.net, &er, s->fields, s->nfields, &store);
 	h->status = s->status;
 	if (final) {
 		h->origin_keep = s->keep_alive;
 		h->keep_alive &= s->body != HTTP_BODY_CLOSE && http_framer_done(&h->up);
 		http_framer_init(&h->down, s->body, s->length);
 		h->answered = true;
-		h->answer = TAKE_PTR(edit);
+		h->answer = edit_answer_start(h->o.net, &er);
 	}
-	edit_answer_free(edit);
 	/* Interim answers mean nothing to HTTP/1.0 (RFC 9110 15.2). */
 	if (final || h->minor == 1)
 		http_head_put_response(s, final && !h->keep_alive, h->minor, &h->guest.out);

@@ -2,7 +2,7 @@
  * Credentials in the net role, between scripted guests and origins: attack rows E1, E2, E4, E8, and
  * answers that echo a value.
  */
-#include "net_tls.h"
+#include "net_h2.h"
 
 #include <base/mem.h>
 #include <cred/secret.h>
@@ -11,7 +11,10 @@
 #define HOST   "public.example"
 #define HELD   "sk-held-0123456789abcdef"
 #define VALUE  "sk-the-real-value"
-#define POLICY "locked\nallow public.example\nallow two.example\n"
+#define SHUT   "dual.example" /* of the credential as well, and no business of ours */
+#define POLICY                                                                                     \
+	"locked\nallow public.example\nallow two.example --path /**\n"                            \
+	"allow dual.example\nbypass dual.example\n"
 #define STARS  "*****************" /* as long as VALUE */
 
 struct scene {
@@ -66,6 +69,7 @@ give(struct scene *s, const char *value)
 	struct err e;
 
 	strv_add(&hosts, HOST);
+	strv_add(&hosts, SHUT);
 	cred_add_place(&c, &hosts, "x-api-key", "%s");
 	strv_release(&hosts);
 	c.value = value != NULL ? secret_dup(value, strlen(value)) : NULL;
@@ -83,33 +87,62 @@ give(struct scene *s, const char *value)
 	assert_int_equal(answer, s->number);
 }
 
-/* The world's own certificate is what the guest sees where nothing is intercepted. */
 static void
-meet(struct scene *s, struct buf *trusts, SSL **guest, SSL **served)
+meet_as(struct scene *s, const struct tls_guest *as, SSL_CTX *server, const char *alpn, SSL **guest,
+	SSL **served)
 {
-	struct tls_guest as = {.sni = HOST, .trusts = trusts};
 	struct tls_handshake h;
 
-	tls_connect_begin(&h, tls_guest_new(&as, guest_call(&s->g, HOST, 443)));
-	*served = tls_accept(s->server, peer_accept(s->origin), NULL);
+	tls_connect_begin(&h, tls_guest_new(as, guest_call(&s->g, as->sni, 443)));
+	*served = tls_accept(server, peer_accept(s->origin), alpn);
 	assert_non_null(*served);
 	assert_int_equal(tls_connect_end(&h), 1);
 	*guest = h.ssl;
 }
 
+/* The world's own certificate is what the guest sees where nothing is intercepted. */
 static void
-expect_alarm(struct scene *s, const char *reason)
+meet(struct scene *s, struct buf *trusts, SSL **guest, SSL **served)
+{
+	const struct tls_guest as = {.sni = HOST, .trusts = trusts};
+
+	meet_as(s, &as, s->server, NULL, guest, served);
+}
+
+static void
+meet_h2(struct scene *s, const char *host, SSL_CTX *server, struct h2_end *guest,
+	struct h2_end *served)
+{
+	const struct tls_guest as = {
+		.sni = host, .trusts = &s->w.sandbox_cert, .alpn = "\x02h2\x08http/1.1"};
+	SSL *g, *o;
+
+	meet_as(s, &as, server, "\x02h2", &g, &o);
+	h2_open(guest, g, true);
+	h2_open(served, o, false);
+}
+
+static struct netevent
+next_event(struct scene *s)
 {
 	uint8_t bytes[NETEVENT_WIRE_MAX];
 	struct netevent ev;
+	ssize_t n = peer_recv(s->events[1], bytes, sizeof(bytes), 0);
 
-	do {
-		ssize_t n = peer_recv(s->events[1], bytes, sizeof(bytes), 0);
+	assert_true(n > 0);
+	assert_int_equal(netevent_decode(bytes, (size_t)n, &ev), 0);
+	assert_null(memmem(bytes, (size_t)n, VALUE, strlen(VALUE)));
+	return ev;
+}
 
-		assert_true(n > 0);
-		assert_int_equal(netevent_decode(bytes, (size_t)n, &ev), 0);
-		assert_null(memmem(bytes, (size_t)n, VALUE, strlen(VALUE)));
-	} while (ev.verdict != NETEVENT_BLOCKED);
+static void
+expect_alarm(struct scene *s, const char *reason)
+{
+	struct netevent ev;
+
+	do
+		ev = next_event(s);
+	while (ev.verdict != NETEVENT_BLOCKED);
 	assert_string_equal(ev.rule, "<credential>");
 	if (strstr(ev.reason, reason) == NULL)
 		fail_msg("'%s' in '%s'", reason, ev.reason);
@@ -252,6 +285,129 @@ test_wrong_direction(void **state)
 	scene_stop(&s);
 }
 
+/* Other protocols at the credential's host, and a host that its owner keeps shut. */
+static void
+test_not_looked_into(void **state)
+{
+	struct tls_guest as = {.sni = HOST, .trusts = NULL, .alpn = "\x04mqtt"};
+	struct netevent ev;
+	struct scene s;
+	SSL *guest, *served;
+	SSL_CTX *shut;
+	int fd;
+
+	(void)state;
+	scene_start(&s);
+	as.trusts = &s.w.trust;
+	meet_as(&s, &as, s.server, "\x04mqtt", &guest, &served);
+	tls_send(guest, "CONNECT");
+	tls_expect(served, "CONNECT");
+	give(&s, VALUE);
+	expect_alarm(&s, "connect anew");
+	assert_true(SSL_read(guest, (char[1]){0}, 1) <= 0);
+	tls_close(guest);
+	tls_close(served);
+	guest = tls_guest_new(&as, guest_call(&s.g, HOST, 443));
+	assert_int_not_equal(SSL_connect(guest), 1);
+	expect_alarm(&s, "tls_alpn: not HTTP inside of TLS");
+	fd = peer_accept(s.origin);
+	assert_true(peer_recv(fd, (char[1]){0}, 1, 0) <= 0);
+	close(fd);
+	tls_close(guest);
+	/* A bypass rule is the owner's word: it passes, as the guest has written it. */
+	shut = tls_server_ctx(&s.w.authority, SHUT, tls_now());
+	as = (struct tls_guest){.sni = SHUT, .trusts = &s.w.trust};
+	meet_as(&s, &as, shut, NULL, &guest, &served);
+	tls_send(guest, "GET / HTTP/1.1\r\nHost: " SHUT "\r\nx-api-key: " HELD "\r\n\r\n");
+	tls_expect_head(served, "\r\nx-api-key: " HELD "\r\n");
+	do
+		ev = next_event(&s);
+	while (ev.kind != NETEVENT_TLS || ev.verdict != NETEVENT_ALLOWED);
+	assert_non_null(strstr(ev.reason, "bypass: "));
+	tls_close(guest);
+	tls_close(served);
+	SSL_CTX_free(shut);
+	scene_stop(&s);
+}
+
+#define H2(method, host, path)                                                                     \
+	":method " method "\n:scheme https\n:authority " host "\n:path " path "\n"
+
+static void
+test_h2(void **state)
+{
+	struct h2_end guest, served;
+	struct scene s;
+
+	(void)state;
+	scene_start(&s);
+	give(&s, VALUE);
+	meet_h2(&s, HOST, s.server, &guest, &served);
+	h2_head(&guest, 1, 0, H2("POST", HOST, "/a") "x-api-key " HELD "\naccept-encoding br\n");
+	h2_expect_in_head(&served, 1, "x-api-key " VALUE "\naccept-encoding identity\n");
+	h2_write(&guest, F_DATA, 0, 1, "ok", 2);
+	h2_expect_data(&served, "ok");
+	/* What comes so late could go round everything. */
+	h2_head(&guest, 1, END_STREAM, "x-late " VALUE "\n");
+	h2_wait(&served, F_DATA);
+	assert_int_equal(served.len, 0);
+	assert_int_equal(served.flags & END_STREAM, END_STREAM);
+	/* It echoes it: in its head, in pieces, in its trailers. */
+	h2_head(&served, 1, 0, ":status 200\nlocation /" VALUE "\n");
+	h2_expect_in_head(&guest, 1, ":status 200\nlocation /" STARS "\n");
+	h2_write(&served, F_DATA, 0, 1, "{sk-the-", 8);
+	h2_expect_data(&guest, "{");
+	h2_write(&served, F_DATA, 0, 1, "real-value}", 11);
+	h2_expect_data(&guest, STARS "}");
+	h2_head(&served, 1, END_STREAM, "grpc-status 0\nx-echo " VALUE "\n");
+	h2_expect_in_head(&guest, 1, "grpc-status 0\nx-echo " STARS "\n");
+	/* Without the header it is the same. */
+	h2_head(&guest, 3, END_STREAM, H2("GET", HOST, "/b"));
+	h2_expect_in_head(&served, 3, "x-api-key " VALUE "\n");
+	h2_close(&guest);
+	h2_close(&served);
+	scene_stop(&s);
+}
+
+/* E1 and E5, to a host that is looked into for its requests' sake. */
+static void
+test_h2_wrong_direction(void **state)
+{
+	static const struct {
+		const char *head, *where;
+	} cases[] = {
+		{H2("GET", "two.example", "/?k=" HELD), "in the request's target"},
+		{H2("GET", "two.example", "/") "x-api-key " HELD "\n", "in a header"},
+		{H2("GET", "two.example", "/") "x-api-key " VALUE "\n", "real value"},
+	};
+	struct h2_end guest, served;
+	struct scene s;
+	SSL_CTX *two;
+
+	(void)state;
+	scene_start(&s);
+	give(&s, VALUE);
+	two = tls_server_ctx(&s.w.authority, "two.example", tls_now());
+	meet_h2(&s, "two.example", two, &guest, &served);
+	for (uint32_t i = 0; i < ARRAY_LEN(cases); i++) {
+		h2_head(&guest, 2 * i + 1, END_STREAM, cases[i].head);
+		h2_expect_in_head(&guest, 2 * i + 1, ":status 403\n");
+		expect_alarm(&s, cases[i].where);
+	}
+	h2_head(&guest, 11, 0, H2("POST", "two.example", "/body"));
+	h2_expect_in_head(&served, 1, ":path /body\n");
+	h2_write(&guest, F_DATA, END_STREAM, 11, "k=" HELD "&", 27);
+	h2_wait(&served, F_RST);
+	expect_alarm(&s, "in the body");
+	/* Control: the same without it; and nothing of the others has come. */
+	h2_head(&guest, 13, END_STREAM, H2("GET", "two.example", "/?k=1") "x-api-key mine\n");
+	h2_expect_in_head(&served, 3, ":path /?k=1\nx-api-key mine\n");
+	h2_close(&guest);
+	h2_close(&served);
+	SSL_CTX_free(two);
+	scene_stop(&s);
+}
+
 int
 main(void)
 {
@@ -260,6 +416,9 @@ main(void)
 		cmocka_unit_test(test_given_while_it_runs),
 		cmocka_unit_test(test_not_to_a_false_server),
 		cmocka_unit_test(test_wrong_direction),
+		cmocka_unit_test(test_not_looked_into),
+		cmocka_unit_test(test_h2),
+		cmocka_unit_test(test_h2_wrong_direction),
 	};
 
 	make_network();
