@@ -2,12 +2,17 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include <base/clock.h>
 #include <wire/line.h>
 
 #include "session_exec.h"
 
-/* Long enough for a program to see the wrong size, short enough for nobody else to. */
-#define REDRAW_MS 60
+/*
+ * How long the wrong size stays: a program that is slow (a large one, in a machine without hardware
+ * virtualisation) must have looked at it, or it finds the size that it knows and draws nothing.
+ */
+#define REDRAW_MS     60   /* looked at this often: has it said something? */
+#define REDRAW_MAX_MS 3000 /* one that says nothing has nothing to draw */
 
 static const char *
 no_session_text(void)
@@ -39,6 +44,19 @@ on_redraw(void *arg)
 	struct session *s = arg;
 
 	s->redraw = NULL;
+	if (s->redraw_seen || deadline_left_ms(s->redraw_deadline_ms) <= 0)
+		session_set_size(s, s->rows, s->cols);
+	else
+		s->redraw = loop_timer_add(s->all->guest->loop, REDRAW_MS, on_redraw, s);
+}
+
+void
+session_redraw_end(struct session *s)
+{
+	if (s->redraw == NULL)
+		return;
+	loop_timer_del(s->redraw);
+	s->redraw = NULL;
 	session_set_size(s, s->rows, s->cols);
 }
 
@@ -59,6 +77,8 @@ make_redraw(struct session *s, uint16_t rows, uint16_t cols)
 	}
 	s->rows = rows;
 	s->cols = cols;
+	s->redraw_seen = false;
+	s->redraw_deadline_ms = deadline_in_ms(REDRAW_MAX_MS);
 	session_set_size(s, rows > 1 ? rows - 1 : 2, cols);
 	loop_timer_del(s->redraw);
 	s->redraw = loop_timer_add(s->all->guest->loop, REDRAW_MS, on_redraw, s);

@@ -84,7 +84,7 @@ role_winsize(struct client *c, uint16_t rows, uint16_t cols)
 {
 	struct session *s = c->of;
 
-	if (!s->tty)
+	if (!s->tty || (s->redraw != NULL && s->rows == rows && s->cols == cols))
 		return;
 	loop_timer_del(s->redraw);
 	s->redraw = NULL;
@@ -139,8 +139,7 @@ role_gone(struct client *c)
 	struct session *s = c->of;
 
 	s->client = NULL;
-	loop_timer_del(s->redraw);
-	s->redraw = NULL;
+	session_redraw_end(s);
 	session_want_output(s, true);
 	if (!s->tty && !s->detached)
 		hang_up(s);

@@ -21,11 +21,16 @@ struct session {
 	uint64_t drain_deadline_ms;
 	struct loop_timer *quiet, *grace, *redraw;
 	uint16_t rows, cols; /* to be set by redraw */
+	bool redraw_seen;    /* the program has said something since it has the wrong size */
+	uint64_t redraw_deadline_ms;
 };
 
 /* session_exec.c */
 void session_take_client(struct session *s, struct client *c);
 void session_set_size(struct session *s, uint16_t rows, uint16_t cols);
+
+/* session_attach.c */
+void session_redraw_end(struct session *s); /* the right size at once, where it is not yet set */
 
 /* session_output.c */
 void session_free(struct session *s);

@@ -170,6 +170,7 @@ session_on_output(void *arg, struct source *src)
 	n = read(src->fd, chunk, room < sizeof(chunk) ? room : sizeof(chunk));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	s->redraw_seen |= n > 0;
 	if (n > 0)
 		output(s, src->frame, chunk, (size_t)n);
 	else if (s->tty && !s->exited)

@@ -396,6 +396,7 @@ test_wrong_direction(void **state)
 	must_alarm(g, "api.model.test", 80, false, "/", "x-api-key: " MODEL_HELD "\n", "a header");
 	/* Another credential's host. */
 	must_alarm(g, "api.model.test", 443, true, "/", "x-other: " GITHUB_HELD "\n", "a header");
+	must_alarm(g, "api.model.test", 443, true, "/" GITHUB_HELD, "", "the request's target");
 	must_alarm(g, "sk-ant-api03-held_by_the_guest.evil.test", 443, true, "/", "",
 		"the host's name");
 	/* The real value, to whatever host. */

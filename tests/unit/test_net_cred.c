@@ -8,14 +8,14 @@
 #include <cred/secret.h>
 #include <wire/netevent.h>
 
-#define HOST   "public.example"
-#define HELD   "sk-held-0123456789abcdef"
-#define VALUE  "sk-the-real-value"
-#define SHUT   "dual.example" /* of the credential as well, and no business of ours */
+#define HOST  "public.example"
+#define HELD  "sk-held-0123456789abcdef"
+#define VALUE "sk-the-real-value"
+#define SHUT  "dual.example" /* of the credential as well, and no business of ours */
 #define POLICY                                                                                     \
-	"locked\nallow public.example\nallow two.example --path /**\n"                            \
+	"locked\nallow public.example\nallow two.example --path /**\n"                             \
 	"allow dual.example\nbypass dual.example\n"
-#define STARS  "*****************" /* as long as VALUE */
+#define STARS "*****************" /* as long as VALUE */
 
 struct scene {
 	struct rig g;

@@ -276,6 +276,26 @@ test_attach_redraws(void **state)
 	peer_close(&q);
 }
 
+/* So is a program that looks at the size late, and draws only where it has changed. */
+static void
+test_attach_redraws_slowly(void **state)
+{
+	struct peer p, q;
+
+	terminal(&p, *state,
+		"stty -echo; old=$(stty size); trap 'sleep 0.4; new=$(stty size); "
+		"[ \"$new\" = \"$old\" ] || echo \"now $new.\"; old=$new' WINCH; echo ready; "
+		"while :; do sleep 0.02; done");
+	peer_until(&p, "ready");
+	peer_close(&p);
+	attach(&q, *state, p.id);
+	peer_winsize(&q, 24, 80);
+	peer_until(&q, "now 24 80.");
+	peer_say(&q, "\3");
+	peer_run(&q);
+	peer_close(&q);
+}
+
 static void
 test_attach_wins(void **state)
 {
@@ -389,6 +409,7 @@ main(void)
 		cmocka_unit_test(test_detach_and_attach),
 		cmocka_unit_test(test_output_while_detached),
 		cmocka_unit_test(test_attach_redraws),
+		cmocka_unit_test(test_attach_redraws_slowly),
 		cmocka_unit_test(test_attach_wins),
 		cmocka_unit_test(test_nothing_to_attach_to),
 		cmocka_unit_test(test_started_detached),
