@@ -173,12 +173,15 @@ build_allow(struct rules *r, enum jail_syscalls profile)
 		add(r, SCMP_ACT_ERRNO(EACCES), "socket", 0, NULL);
 	/*
 	 * link holds TCP sockets of the host's network. To send with an address (MSG_FASTOPEN) is
-	 * to connect, and nothing of that is its business.
+	 * to connect, and nothing of that is its business. It half-closes what a published port's
+	 * server has ended.
 	 */
-	if (profile == JAIL_SYSCALLS_LINK)
+	if (profile == JAIL_SYSCALLS_LINK) {
 		add_if(r, SCMP_ACT_ALLOW, "sendto", SCMP_CMP(4, SCMP_CMP_EQ, 0));
-	else
+		add_if(r, SCMP_ACT_ALLOW, "shutdown", SCMP_CMP(1, SCMP_CMP_EQ, SHUT_WR));
+	} else {
 		add_list(r, SCMP_ACT_ALLOW, syscalls_send);
+	}
 }
 
 /* Ids that the process has no business with: any but its own. */

@@ -100,7 +100,9 @@ works() {
 	out=$(code -H 'Accept: application/json' -x "$proxy" http://evil.test/)
 	equal "$(jq -r '.error' <<< "${out#0 }")" blocked
 	has "$(code -x "$proxy" https://evil.test/)" "403"
-	has "$(code https://evil.test/)" "access denied"
+	out=$(code https://evil.test/)
+	has "$out" "rule: <default policy>"
+	has "$out" "paddock network allow log evil.test:443"
 	equal "$(raw evil.test 22 'SSH-2.0-me\r\n')" reset
 	equal "$(raw evil.test 25)" reset
 	works
@@ -117,15 +119,18 @@ works() {
 	local fake
 	fake=$(in_box log 'getent ahostsv4 files.test | head -n 1 | cut -d" " -f1')
 	# The address that stands for files.test, and another name in TLS.
-	has "$(code --resolve "evil.test:443:$fake" https://evil.test/page)" "access denied"
-	has "$(code -x "$proxy" --connect-to evil.test:443:files.test:443 https://evil.test/page)" "access denied"
+	has "$(code --resolve "evil.test:443:$fake" https://evil.test/page)" \
+		"reason: tls_sni: the server name in TLS is evil.test"
+	has "$(code -x "$proxy" --connect-to evil.test:443:files.test:443 https://evil.test/page)" \
+		"reason: tls_sni: the server name in TLS is evil.test"
 	# None at all, and one in capitals with a dot.
 	run in_box log 'python3 -c "
 import socket, ssl
-c = ssl._create_unverified_context()
-c.wrap_socket(socket.create_connection((\"files.test\", 443), 20)).version()"'
-	[ "$status" != 0 ]
-	has "$output" "ACCESS_DENIED"
+c = ssl._create_unverified_context().wrap_socket(socket.create_connection((\"files.test\", 443), 20))
+c.sendall(b\"GET /page HTTP/1.0\\r\\nHost: files.test\\r\\n\\r\\n\")
+while more := c.recv(4096): print(more.decode())"'
+	has "$output" "403 Forbidden"
+	has "$output" "reason: tls_no_sni"
 	equal "$(code https://FILES.test./page)" "0 from the web"
 	has "$(code -i -H 'Host: evil.test' http://files.test/page)" "HTTP/1.1 403"
 	equal "$(raw files.test 80 'GET /page HTTP/1.1\r\nHost: files.test\r\n\r\n' \

@@ -382,6 +382,29 @@ p_send_to(void)
 											      : 0;
 }
 
+static long
+end_direction(int how)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	return shutdown(pair[0], how);
+}
+
+static long
+p_half_close(void)
+{
+	return end_direction(SHUT_WR);
+}
+
+/* What would make a listener a socket that can connect. */
+static long
+p_shut_down(void)
+{
+	return end_direction(SHUT_RDWR);
+}
+
 static void
 on_timer(uv_timer_t *t)
 {
@@ -470,6 +493,8 @@ static const struct probe probes[] = {
 	{"traffic", p_traffic, 0, 0, 0},
 	{"pass descriptors", p_pass_fds, 0, 0, KILLED},
 	{"send to an address", p_send_to, 0, 0, KILLED},
+	{"half-close", p_half_close, 0, 0, 0},
+	{"shut down", p_shut_down, 0, 0, KILLED},
 	{"libuv", p_uv, 0, 0, 0},
 	{"stdio", p_stdio, 0, 0, 0},
 };
