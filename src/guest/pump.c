@@ -222,28 +222,25 @@ begin_thread(const char *name)
 	prctl(PR_SET_NAME, name, 0, 0, 0);
 }
 
-/* What the host has to have before the message that answer_here wants to be sent. */
+/* What the host has to have before the message that answer_here wants to be sent; in *buffer. */
 static int
-send_first(struct pump *p)
+send_first(struct pump *p, uint8_t **buffer)
 {
-	uint8_t *msg;
-	size_t n;
-
 	/* Of this thread alone: answers_request writes it. */
-	n = p->answers.first.len;
+	size_t n = p->answers.first.len;
+
 	if (n == 0)
 		return 0;
-	msg = pending_buffer(&p->pending);
-	memcpy(msg, p->answers.first.data, n);
+	memcpy(*buffer, p->answers.first.data, n);
 	buf_clear(&p->answers.first);
-	return send_new(p, &msg, n);
+	return send_new(p, buffer, n);
 }
 
 static void *
 pump_up(void *arg)
 {
 	struct pump *p = arg;
-	uint8_t *msg = pending_buffer(&p->pending);
+	uint8_t *msg = pending_buffer(&p->pending), *first = pending_buffer(&p->pending);
 
 	begin_thread("fs-up");
 	for (;;) {
@@ -260,7 +257,7 @@ pump_up(void *arg)
 		what = answer_here(p, msg, (size_t)n);
 		if (what == ANSWERS_REPLY || what == ANSWERS_KEPT)
 			continue;
-		r = send_first(p);
+		r = send_first(p, &first);
 		if (r == 0)
 			r = send_new(p, &msg, (size_t)n);
 		if (r < 0) {

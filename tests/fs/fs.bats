@@ -339,6 +339,32 @@ race() {
 	wait "$job"
 }
 
+@test "the pump's memory does not grow with what was made, listed, locked and removed" {
+	local before after
+	work() {
+		python3 - "$1" <<-'PY'
+			import fcntl, os, shutil, sys
+			for n in range(int(sys.argv[1])):
+			    os.makedirs("mnt/t/a/b")
+			    for name in "x", "y", "a/z", "a/b/z":
+			        with open("mnt/t/" + name, "w") as f: f.write("data" * 20000)
+			    for name in "host/t/host", "host/t/a/host":
+			        with open(name, "w") as f: f.write("host")
+			    for name in "x", "y", "a/z":
+			        with open("mnt/t/" + name) as f:
+			            f.read()
+			            fcntl.flock(f, fcntl.LOCK_SH)
+			    shutil.rmtree("mnt/t")
+		PY
+	}
+	work 20
+	before=$(awk '/^VmData/ {print $2}' "/proc/$FS_JOB/status")
+	work 60
+	after=$(awk '/^VmData/ {print $2}' "/proc/$FS_JOB/status")
+	# Each kept buffer would be a megabyte.
+	[ $((after - before)) -lt 20000 ] || { echo "$before kB, then $after kB"; false; }
+}
+
 @test "random operations agree with a plain folder" {
 	for seed in 1 2 3 4 5 6; do
 		mkdir -p "plain/$seed" "mnt/$seed"
