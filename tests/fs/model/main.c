@@ -8,13 +8,16 @@
  * With HOST, the folder behind MOUNT, some changes are made there, as a person's editor would;
  * MOUNT must show them within a time (FS_MODEL_SHOW_MS; the longest wait is printed). Where MOUNT
  * is in a guest and HOST is not, HOST is "-", and the second form on the host is what started it.
- * With SECONDS there are as many rounds, each with the next seed, as fit. FS_MODEL_TRACE=1 tells
- * each operation.
+ * With SECONDS there are as many rounds, each with the next seed, as fit, the last one cut short,
+ * and each minute a line tells how far it is. An operation that has not ended after STUCK_MS is a
+ * failure and is named. FS_MODEL_TRACE=1 tells each operation.
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +31,13 @@
 /* What is not watched (a symlink with several names) is looked at again after a second. */
 #define SHOW_MS 1500
 
-#define ROUNDS_TOLD 20 /* of a long run */
+#define TELL_S   60
+#define STUCK_MS 300000
 
 struct model t;
+
+/* For who watches from another thread. */
+static atomic_ulong begun; /* operations, and ends of rounds */
 
 uint64_t
 rnd(uint64_t n)
@@ -124,6 +131,7 @@ step(void)
 	at = (unsigned)rnd(total);
 	for (size_t k = 0; k < sizeof(ops) / sizeof(ops[0]); k++) {
 		if (at < ops[k].weight) {
+			begun++;
 			ops[k].run();
 			return;
 		}
@@ -159,12 +167,16 @@ round_begin(const int base[SIDES], unsigned long seed, char name[32])
 	host_enter(name);
 }
 
+/* Until a deadline, where there is one. */
 static void
-play(unsigned long steps)
+play(unsigned long steps, uint64_t end)
 {
-	for (t.step = 0; t.step < steps; t.step++)
+	for (t.step = 0; t.step < steps && (end == 0 || deadline_left_ms(end) > 0); t.step++) {
 		step();
-	t.operations += steps;
+		t.operations++;
+	}
+	begun++;
+	say("the end of a round");
 	host_await("f0", "d0/f1");
 	same_tree(".");
 	close_all();
@@ -211,21 +223,52 @@ number(int argc, char **argv, int k)
 }
 
 static void
-tell(unsigned long seed, unsigned long rounds)
+tell(void)
 {
-	printf("seeds %lu to %lu: %lu operations agree, %lu host changes seen, the slowest after "
-	       "%lu ms\n",
-		seed, seed + rounds - 1, t.operations, t.host_changes, (unsigned long)t.longest_ms);
+	printf("seeds to %lu: %lu operations agree, %lu host changes seen, the slowest after %lu "
+	       "ms\n",
+		t.seed, t.operations, t.host_changes, (unsigned long)t.longest_ms);
 	fflush(stdout);
+}
+
+/*
+ * A call that the kernel does not come back from, or an answer from the other end that does not
+ * come: the thread that waits for it cannot tell, another one can.
+ */
+static void *
+watch_progress(void *arg)
+{
+	uint64_t since = clock_mono_ms();
+	unsigned long seen = 0;
+	bool told_each_minute = *(bool *)arg;
+
+	for (;;) {
+		unsigned long now = begun;
+
+		sleep(TELL_S);
+		if (told_each_minute)
+			tell();
+		if (now != seen) {
+			seen = now;
+			since = clock_mono_ms();
+		} else if (clock_mono_ms() - since > STUCK_MS) {
+			fprintf(stderr, "seed %lu step %lu: %s: has not ended\n", t.seed, t.step,
+				t.what);
+			_exit(1);
+		}
+	}
+	return NULL;
 }
 
 int
 main(int argc, char **argv)
 {
 	int base[SIDES];
-	uint64_t end;
+	uint64_t end = 0;
 	unsigned long seed, rounds = 0;
 	const char *show = getenv("FS_MODEL_SHOW_MS");
+	pthread_t watcher;
+	bool is_long;
 	char name[32];
 
 	if (argc > 3 && strcmp(argv[1], "--host") == 0)
@@ -242,16 +285,18 @@ main(int argc, char **argv)
 	umask(022);
 	signal(SIGPIPE, SIG_IGN); /* a FIFO whose reader is gone: EPIPE, on both sides */
 	host_begin(argc > 5 ? argv[5] : NULL);
-	end = deadline_in_ms(number(argc, argv, 6) * 1000);
+	is_long = number(argc, argv, 6) > 0;
+	if (is_long)
+		end = deadline_in_ms(number(argc, argv, 6) * 1000);
+	if (pthread_create(&watcher, NULL, watch_progress, &is_long) != 0)
+		die("no thread");
 	seed = number(argc, argv, 3);
 	do {
 		if (rounds > 0)
 			round_end(base, name);
 		round_begin(base, seed + rounds++, name);
-		play(number(argc, argv, 4));
-		if (rounds % ROUNDS_TOLD == 0)
-			tell(seed, rounds);
-	} while (deadline_left_ms(end) > 0);
-	tell(seed, rounds);
+		play(number(argc, argv, 4), end);
+	} while (is_long && deadline_left_ms(end) > 0);
+	tell();
 	return 0;
 }
