@@ -348,7 +348,8 @@ restore_check(struct fs *fs, const struct fuse_request *r)
 {
 	const struct journal_head *h;
 
-	if (bsearch(&r->head.unique, fs->replied, fs->nreplied, sizeof(*fs->replied), by_value))
+	if (fs->nreplied > 0 &&
+		bsearch(&r->head.unique, fs->replied, fs->nreplied, sizeof(*fs->replied), by_value))
 		return RESTORE_REPLIED;
 	h = fs->journal->head;
 	for (size_t k = 0; k < JOURNAL_DOUBTS; k++)

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define STEPS 48
 
 struct world {
-	char dir[64];
+	char dir[PATH_MAX];
 	int rootfd, home;
 	struct fs fs;
 	uint64_t ids[IDS], unique;
@@ -33,7 +34,7 @@ struct world {
 	size_t left;
 };
 
-static char world_dir[64];
+static char world_dir[PATH_MAX];
 
 static void
 world_gone(void)
@@ -53,11 +54,13 @@ must(bool ok, const char *what)
 static void
 world_make(struct world *w)
 {
+	const char *tmp = getenv("TMPDIR");
 	struct err e = {0};
 
 	umask(0);
 	log_init("fuzz_guard", LOG_QUIET);
-	snprintf(w->dir, sizeof(w->dir), "/tmp/paddock-fuzz-XXXXXX");
+	/* TMPDIR=/dev/shm spares the disk, which is most of what an input costs. */
+	snprintf(w->dir, sizeof(w->dir), "%s/paddock-fuzz-XXXXXX", tmp != NULL ? tmp : "/tmp");
 	must(mkdtemp(w->dir) != NULL, "temporary folder");
 	memcpy(world_dir, w->dir, sizeof(world_dir));
 	atexit(world_gone);
