@@ -479,6 +479,7 @@ judge(struct h2_stream *st, bool ended, enum http_form form, const struct http_a
 	const struct http_options *o = &st->h->o;
 	char named[HOST_NAME_TEXT_MAX];
 	struct reach_dest dest = o->dest, says = {.port = 0};
+	struct http_field fields[HTTP_FIELDS_MAX];
 	const char *wrong = http_check_name(o, form, said, named, &says);
 	struct policy_decision d;
 
@@ -490,7 +491,7 @@ judge(struct h2_stream *st, bool ended, enum http_form form, const struct http_a
 	}
 	dest.method = says.method = st->method;
 	dest.target = says.target = st->target;
-	d = http_decide(o, &dest, &says);
+	d = http_decide(o, &dest, &says, fields, show(&st->fields, fields));
 	/* The address was judged before any request was seen. */
 	if (d.outcome == POLICY_ALLOW && st->h->origin.session != NULL)
 		d = reach_rejudge(o->net, &dest, &o->origin_to);

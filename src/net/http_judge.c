@@ -126,7 +126,7 @@ judge(struct http_conn *h, struct http_request *q)
 		return http_refuse(h, "<name check>", wrong);
 	says.method = h->method;
 	says.target = h->target;
-	d = http_decide(&h->o, &h->dest, &says);
+	d = http_decide(&h->o, &h->dest, &says, q->fields, q->nfields);
 	if (d.outcome != POLICY_ALLOW)
 		return refuse_policy(h, &d);
 	if (h->o.verdict.status != 0)

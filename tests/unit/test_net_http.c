@@ -627,6 +627,58 @@ test_rules_for_requests(void **state)
 	scene_stop(&s);
 }
 
+/* C8: what a field says instead of the method is a method, too. */
+static void
+test_method_override(void **state)
+{
+	static const char *const bad[] = {"X-HTTP-Method-Override: DELETE", "x-http-method: delete",
+		"X_Method_Override:  PATCH ", "X-HTTP-Method-Override:",
+		"X-HTTP-Method-Override: POST\r\nX-HTTP-Method-Override: DELETE",
+		"X-HTTP-Method-Override: POST, DELETE"};
+	static const char *const good[] = {"X-HTTP-Method-Override: POST",
+		"X-HTTP-Method-Overrides: DELETE", "X-Http: DELETE"};
+	struct scene s;
+	char text[256];
+	int guest, served;
+
+	(void)state;
+	scene_start(&s, "locked\nallow public.example --method GET,POST\n");
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		snprintf(text, sizeof(text),
+			"POST /x HTTP/1.1\r\nHost: public.example\r\n%s\r\n"
+			"Content-Length: 0\r\n\r\n",
+			bad[i]);
+		guest = guest_call(&s.g, "public.example", s.port);
+		peer_send(guest, text);
+		expect_in_head(guest, "403 Forbidden");
+		close(guest);
+	}
+	expect_nobody(s.origin);
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		snprintf(text, sizeof(text),
+			"POST /x HTTP/1.1\r\nHost: public.example\r\n%s\r\n"
+			"Content-Length: 0\r\n\r\n",
+			good[i]);
+		guest = guest_call(&s.g, "public.example", s.port);
+		peer_send(guest, text);
+		served = peer_accept(s.origin);
+		expect_in_head(served, good[i]);
+		close(guest);
+		close(served);
+	}
+	scene_stop(&s);
+	/* Where nobody asks for methods, it is none of our business. */
+	scene_start(&s, "locked\nallow public.example\n");
+	guest = guest_call(&s.g, "public.example", s.port);
+	peer_send(guest, "POST /x HTTP/1.1\r\nHost: public.example\r\n"
+			 "X-HTTP-Method-Override: DELETE\r\nContent-Length: 0\r\n\r\n");
+	served = peer_accept(s.origin);
+	expect_in_head(served, "Override: DELETE");
+	close(guest);
+	close(served);
+	scene_stop(&s);
+}
+
 /* ---- bodies and answers
  * -------------------------------------------------------------------------- */
 
@@ -799,6 +851,7 @@ main(void)
 		cmocka_unit_test(test_tls_nameless),
 		cmocka_unit_test(test_denials),
 		cmocka_unit_test(test_rules_for_requests),
+		cmocka_unit_test(test_method_override),
 		cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_large_bodies),
 		cmocka_unit_test(test_upgrade),
