@@ -21,7 +21,6 @@
 enum {
 	HIGH = 128 * 1024,
 	RESETS_MAX = 200, /* of the guest's streams, before they were answered */
-	IDLE_LIMIT_MS = 120000,
 };
 
 static void on_guest(void *arg, int events);
@@ -78,6 +77,11 @@ on_begin_headers(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 	struct h2_conn *h = arg;
 	struct h2_stream *st;
 
+	/* Nothing may come between its frames (RFC 9113, 6.10): there is only one at a time. */
+	if (s == h->guest.session) {
+		h->head_id = frame->hd.stream_id;
+		alarm_set(h->limit, h->o.net->hooks.head_limit_ms);
+	}
 	if (s == h->guest.session && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		st = h2_stream_new(h, frame->hd.stream_id);
 		nghttp2_session_set_stream_user_data(s, frame->hd.stream_id, st);
@@ -112,6 +116,8 @@ on_frame(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 
 	if (frame->hd.type == NGHTTP2_GOAWAY)
 		h->closing |= !up;
+	if (frame->hd.type == NGHTTP2_HEADERS && up)
+		h->head_id = 0;
 	if (st == NULL)
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS) {
@@ -152,6 +158,8 @@ on_close(nghttp2_session *s, int32_t id, uint32_t code, void *arg)
 	struct h2_conn *h = arg;
 	struct h2_stream *st = stream_of(s, id);
 
+	if (s == h->guest.session && id == h->head_id)
+		h->head_id = 0;
 	if (st == NULL)
 		return 0;
 	if (s == h->guest.session) {
@@ -308,10 +316,10 @@ run(struct h2_conn *h)
 		finish(h, h->guest.end.ended && h->guest.end.cut);
 		return;
 	}
-	if (h->nstreams > 0)
+	if (h->head_id == 0 && h->nstreams > 0)
 		alarm_stop(h->limit);
-	else
-		alarm_set(h->limit, IDLE_LIMIT_MS);
+	else if (h->head_id == 0)
+		alarm_set(h->limit, h->o.net->hooks.request_idle_ms);
 	endpoint_wait(&h->guest.end, wants(h, &h->guest));
 	endpoint_wait(&h->origin.end, wants(h, &h->origin));
 }
@@ -366,7 +374,7 @@ h2_conn_start(const struct http_options *o, http_done_fn *done, void *arg)
 		release(h, true);
 		return NULL;
 	}
-	alarm_set(h->limit, IDLE_LIMIT_MS);
+	alarm_set(h->limit, o->net->hooks.request_idle_ms);
 	/* Both have settings to say, and the guest may have said something already. */
 	(void)give(&h->guest, &moved);
 	(void)give(&h->origin, &moved);

@@ -59,6 +59,7 @@ struct h2_conn {
 	struct h2_side guest, origin;
 	struct h2_streams streams;
 	size_t nstreams, resets;
+	int32_t head_id;    /* the guest's stream whose head or trailers are coming; 0: none */
 	bool closing, told; /* the guest is to take its next request elsewhere; it was told so */
 	struct alarm *limit;
 	http_done_fn *done;

@@ -9,11 +9,6 @@
 #include "http_head.h"
 #include "http_impl.h"
 
-enum {
-	HEAD_LIMIT_MS = 30000,  /* from a head's first byte to its last */
-	IDLE_LIMIT_MS = 120000, /* between requests */
-};
-
 /* ---- refusing
  * ------------------------------------------------------------------------------------ */
 
@@ -164,10 +159,12 @@ take_request(struct http_conn *h, struct http_request *q)
 static void
 set_limit(struct http_conn *h, bool head)
 {
+	const struct net_hooks *hooks = &h->o.net->hooks;
+
 	if (head && h->limit_of_head)
 		return; /* not prolonged by more bytes */
 	h->limit_of_head = head;
-	alarm_set(h->limit, head ? HEAD_LIMIT_MS : IDLE_LIMIT_MS);
+	alarm_set(h->limit, head ? hooks->head_limit_ms : hooks->request_idle_ms);
 }
 
 /* Parsing begins where a head may end, so that a slow sender costs nothing each byte. */

@@ -163,6 +163,10 @@ net_init(struct net *net, const struct net_options *o, const struct net_hooks *h
 		net->hooks.dial_limit_ms = DIAL_LIMIT_MS;
 	if (net->hooks.dns_idle_ms == 0)
 		net->hooks.dns_idle_ms = NET_DNS_IDLE_MS;
+	if (net->hooks.head_limit_ms == 0)
+		net->hooks.head_limit_ms = NET_HEAD_LIMIT_MS;
+	if (net->hooks.request_idle_ms == 0)
+		net->hooks.request_idle_ms = NET_REQUEST_IDLE_MS;
 	if (net->hooks.conns_max == 0)
 		net->hooks.conns_max = conns_max();
 	net->names = names_new(NET_FAKE_FIRST, NET_FAKE_LAST, NAMES_CAPACITY, NAMES_HOLD_MS);

@@ -25,10 +25,13 @@
 #define NET_PROXY_PORT 3128 /* at the gateway: the forward proxy */
 
 /* How long a denied client may take to show its protocol. */
-#define LOOK_LIMIT_MS   1000
-#define NET_CONNS_MAX   2048
-#define NET_DNS_IDLE_MS 10000
-#define NET_DNS_TCP_MAX 128
+#define LOOK_LIMIT_MS 1000
+#define NET_CONNS_MAX 2048
+/* From a request head's first byte to its last, and between two requests. */
+#define NET_HEAD_LIMIT_MS   30000
+#define NET_REQUEST_IDLE_MS 120000
+#define NET_DNS_IDLE_MS     10000
+#define NET_DNS_TCP_MAX     128
 /* A relayed connection at its most: two sockets and two pipes. */
 #define NET_FDS_PER_CONN 6
 #define NET_FDS_OTHER    (128 + UDP_FLOWS_MAX)
@@ -37,7 +40,7 @@
 struct net_hooks {
 	int (*original_dst)(int fd, struct sockaddr_in *ret); /* 0 or -errno */
 	uint64_t resolve_limit_ms, dial_limit_ms, dns_idle_ms, look_limit_ms, gate_limit_ms,
-		gate_brief_ms, udp_idle_ms, udp_unanswered_ms;
+		gate_brief_ms, udp_idle_ms, udp_unanswered_ms, head_limit_ms, request_idle_ms;
 	size_t conns_max, udp_flows_max;
 };
 

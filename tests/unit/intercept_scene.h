@@ -21,8 +21,9 @@ struct scene {
 	int events[2];
 };
 
+/* more: sets hooks; NULL: there are none to set. */
 static inline void
-scene_start(struct scene *s, const char *policy)
+scene_start_with(struct scene *s, const char *policy, void (*more)(struct scene *s))
 {
 	struct err e;
 
@@ -39,7 +40,15 @@ scene_start(struct scene *s, const char *policy)
 	s->g.trust = buf_str(&s->w.trust);
 	s->g.hooks.gate_limit_ms = 300;
 	s->g.hooks.look_limit_ms = 300;
+	if (more != NULL)
+		more(s);
 	rig_start(&s->g);
+}
+
+static inline void
+scene_start(struct scene *s, const char *policy)
+{
+	scene_start_with(s, policy, NULL);
 }
 
 static inline void

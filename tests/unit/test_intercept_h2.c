@@ -2,6 +2,8 @@
  * HTTP/2 inside of TLS that is looked into, between scripted guests and origins: every request is
  * judged, floods end (row C19), content is held back where nobody takes it.
  */
+#include <poll.h>
+
 #include "intercept_scene.h"
 #include "net_h2.h"
 
@@ -277,6 +279,47 @@ test_floods(void **state)
 	scene_stop(&s);
 }
 
+static void
+short_heads(struct scene *s)
+{
+	s->g.hooks.head_limit_ms = 300;
+}
+
+/* Row C16: a head that is begun and not ended is ended, beside a stream that waits.
+ */
+static void
+test_slow_head(void **state)
+{
+	struct h2_end guest, served;
+	uint64_t begin;
+	struct scene s;
+
+	(void)state;
+	scene_start_with(&s, POLICY, short_heads);
+	h2_meet(&s, &guest, &served);
+	h2_head(&guest, 1, END_STREAM, H2_GET("/ok/1"));
+	h2_expect_in_head(&served, 1, "/ok/1\n");
+	begin = clock_mono_ms();
+	h2_write(&guest, F_HEADERS, END_STREAM, 3, "\x82", 1);
+	expect_h2_end(&guest);
+	assert_true(clock_mono_ms() - begin < PEER_LIMIT_S * 1000 / 2);
+	h2_close(&guest);
+	h2_close(&served);
+	/* Control: one that is whole is not, however long its answer takes. */
+	h2_meet(&s, &guest, &served);
+	h2_head(&guest, 1, END_STREAM, H2_GET("/ok/1"));
+	h2_expect_in_head(&served, 1, "/ok/1\n");
+	struct pollfd quiet = {.fd = SSL_get_fd(guest.ssl), .events = POLLIN};
+
+	while (poll(&quiet, 1, 900) == 1)
+		assert_true(h2_read(&guest));
+	h2_head(&served, 1, END_STREAM, ":status 204\n");
+	h2_expect_in_head(&guest, 1, ":status 204\n");
+	h2_close(&guest);
+	h2_close(&served);
+	scene_stop(&s);
+}
+
 /* The origin goes away: a page for who waits, an error for who has half an answer, then the end. */
 static void
 test_origin_ends(void **state)
@@ -340,6 +383,7 @@ main(void)
 		cmocka_unit_test(test_fronting),
 		cmocka_unit_test(test_flow_control),
 		cmocka_unit_test(test_floods),
+		cmocka_unit_test(test_slow_head),
 		cmocka_unit_test(test_origin_ends),
 		cmocka_unit_test(test_page),
 	};
