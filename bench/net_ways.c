@@ -3,11 +3,9 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,88 +14,133 @@
 #include <base/clock.h>
 #include <base/mem.h>
 
+#include "net_common.h"
 #include "net_ways.h"
 
-#define START_LIMIT_MS 20000
+#define START_LIMIT_MS 60000
 
 static char folder[] = "/tmp/paddock-bench.XXXXXX";
+static int keeper = -1;
 
-void
-die(const char *what)
+/* ---- the end ------------------------------------------------------------------------------- */
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
-	perror(what);
-	exit(1);
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path);
 }
 
-/* %1$s: the folder, %2$u: its port, %3$u: the origin's. Logs are off, as are caches. */
-static const struct {
-	const char *name, *program, *config;
-	bool connect;
-	const char *argv[6]; /* CONFIG stands for the file */
-} others[] = {
-	{"squid", "/usr/sbin/squid",
-		"http_port 127.0.0.1:%2$u\nhttp_access allow all\ncache deny all\n"
-		"access_log none\ncache_log %1$s/squid.log\npid_filename none\n"
-		"coredump_dir %1$s\npinger_enable off\nvisible_hostname bench\n"
-		"shutdown_lifetime 0 seconds\nmax_filedescriptors 16384\n# origin %3$u\n",
-		true, {"squid", "-N", "-f", "CONFIG"}},
-	{"tinyproxy", "/usr/bin/tinyproxy",
-		"Port %2$u\nListen 127.0.0.1\nAllow 127.0.0.1\nMaxClients 4000\nTimeout 600\n"
-		"LogLevel Critical\nConnectPort %3$u\n# %1$s\n",
-		true, {"tinyproxy", "-d", "-c", "CONFIG"}},
-	{"haproxy, TCP", "/usr/sbin/haproxy",
-		"# %1$s\nglobal\n maxconn 4000\ndefaults\n mode tcp\n option splice-auto\n"
-		" timeout connect 5s\n timeout client 600s\n timeout server 600s\n"
-		"listen bench\n bind 127.0.0.1:%2$u\n server origin 127.0.0.1:%3$u\n",
-		false, {"haproxy", "-db", "-f", "CONFIG"}},
-};
+/* PR_SET_PDEATHSIG would not do: a program that becomes another user loses it (prctl(2)). */
+static void
+keep(int fd)
+{
+	pid_t pids[64];
+	size_t n = 0;
+
+	setsid();
+	while (n < ARRAY_LEN(pids) && read(fd, &pids[n], sizeof(pids[n])) == sizeof(pids[n]))
+		n++;
+	for (size_t i = 0; i < n; i++)
+		kill(pids[i], SIGKILL);
+	nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	_exit(0);
+}
+
+const char *
+ways_folder(void)
+{
+	int p[2];
+
+	if (keeper >= 0)
+		return folder;
+	if (mkdtemp(folder) == NULL || chmod(folder, 0777) < 0 || pipe2(p, O_CLOEXEC) < 0)
+		die(folder);
+	if (fork() == 0) {
+		close(p[1]);
+		keep(p[0]);
+	}
+	close(p[0]);
+	keeper = p[1];
+	return folder;
+}
+
+pid_t
+ways_fork(void)
+{
+	pid_t pid;
+
+	ways_folder();
+	pid = fork();
+	if (pid == 0)
+		close(keeper);
+	else if (pid < 0 || write(keeper, &pid, sizeof(pid)) != sizeof(pid))
+		die("fork");
+	return pid;
+}
+
+/* ---- the beginning ------------------------------------------------------------------------- */
 
 static uint16_t
 free_port(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	CLEAN_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(a);
+	uint16_t port;
+	CLEAN_CLOSE int fd = bench_listen(&port);
 
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-		getsockname(fd, (struct sockaddr *)&a, &len) < 0)
-		die("bind");
-	return ntohs(a.sin_port);
+	(void)fd;
+	return port;
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* from the benches' tables alone */
 static void
 write_config(const char *path, const char *format, uint16_t port, uint16_t origin)
 {
 	CLEAN_FCLOSE FILE *f = fopen(path, "we");
 
-	if (f == NULL)
-		die(path);
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* from the table above alone */
-	fprintf(f, format, folder, port, origin);
-#pragma GCC diagnostic pop
-	if (fchmod(fileno(f), 0644) < 0)
+	if (f == NULL || fprintf(f, format, folder, port, origin) < 0 ||
+		fchmod(fileno(f), 0644) < 0)
 		die(path);
 }
 
-static pid_t
-run(size_t i, const char *config)
+static bool
+prepare(const struct other *o, uint16_t port, uint16_t origin)
 {
-	const char *argv[ARRAY_LEN(others[0].argv) + 1] = {NULL};
-	pid_t pid = fork();
+	CLEAN_FREE char *command = NULL;
+
+	if (o->prepare == NULL)
+		return true;
+	if (asprintf(&command, o->prepare, folder, port, origin) < 0)
+		die("prepare");
+	return system(command) == 0;
+}
+#pragma GCC diagnostic pop
+
+static pid_t
+run(const struct other *o, const char *config, uint16_t port)
+{
+	const char *argv[ARRAY_LEN(o->argv) + 1] = {NULL};
+	CLEAN_FREE char *number = xasprintf("%u", port);
+	pid_t pid = ways_fork();
 
 	if (pid != 0)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (size_t k = 0; k < ARRAY_LEN(others[0].argv) && others[i].argv[k] != NULL; k++)
-		argv[k] = strcmp(others[i].argv[k], "CONFIG") == 0 ? config : others[i].argv[k];
+	for (size_t k = 0; k < ARRAY_LEN(o->argv) && o->argv[k] != NULL; k++)
+		argv[k] = strcmp(o->argv[k], "CONFIG") == 0   ? config
+			  : strcmp(o->argv[k], "FOLDER") == 0 ? folder
+			  : strcmp(o->argv[k], "PORT") == 0   ? number
+							      : o->argv[k];
 	if (chdir(folder) == 0) {
-		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		CLEAN_FREE char *log = xasprintf("%s/log", folder);
+		int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
 
 		dup2(null, 0);
-		dup2(null, 1);
-		dup2(null, 2);
-		execv(others[i].program, (char **)argv);
+		dup2(out, 1);
+		dup2(out, 2);
+		execv(o->program, (char **)argv);
 	}
 	_exit(127);
 }
@@ -120,50 +163,35 @@ await_port(uint16_t port)
 	return false;
 }
 
-size_t
-ways_start(uint16_t origin_port, struct way *out)
+static bool
+start_one(const struct other *o, uint16_t origin_port, struct way *w)
 {
-	size_t n = 0;
+	CLEAN_FREE char *config = xasprintf("%s/%s.conf", ways_folder(), o->argv[0]);
 
-	if (mkdtemp(folder) == NULL || chmod(folder, 0777) < 0) /* squid becomes another user */
-		die(folder);
-	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-		struct way *w = &out[n];
-		CLEAN_FREE char *config = xasprintf("%s/%zu.conf", folder, i);
-
-		if (access(others[i].program, X_OK) < 0) {
-			printf("%s is not installed: left out\n", others[i].name);
-			continue;
-		}
-		*w = (struct way){.name = others[i].name, .port = free_port()};
-		write_config(config, others[i].config, w->port, origin_port);
-		w->pid = run(i, config);
-		if (others[i].connect)
-			snprintf(w->target, sizeof(w->target), "127.0.0.1:%u", origin_port);
-		n++;
-		if (await_port(w->port))
-			continue;
-		printf("%s does not listen: left out\n", w->name);
-		kill(w->pid, SIGKILL);
-		n--;
+	if (access(o->program, X_OK) < 0) {
+		printf("%s is not installed: left out\n", o->name);
+		return false;
 	}
-	return n;
+	*w = (struct way){.name = o->name, .port = free_port()};
+	write_config(config, o->config, w->port, origin_port);
+	if (o->connect)
+		snprintf(w->target, sizeof(w->target), "127.0.0.1:%u", origin_port);
+	if (prepare(o, w->port, origin_port)) {
+		w->pid = run(o, config, w->port);
+		if (await_port(w->port))
+			return true;
+		kill(w->pid, SIGKILL);
+	}
+	printf("%s does not listen: left out\n", w->name);
+	return false;
 }
 
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+size_t
+ways_start(const struct other *others, size_t n, uint16_t origin_port, struct way *out)
 {
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
+	size_t started = 0;
 
-void
-ways_end(const struct way *ways, size_t n)
-{
 	for (size_t i = 0; i < n; i++)
-		if (ways[i].pid != 0)
-			kill(ways[i].pid, SIGKILL);
-	nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+		started += start_one(&others[i], origin_port, &out[started]);
+	return started;
 }

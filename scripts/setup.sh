@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh build|try|check: installs what that needs and is missing (Debian 12/13, Ubuntu 24.04).
+# setup.sh build|try|check|bench: installs what that needs and is missing (Debian 12/13, Ubuntu 24.04).
 # As root, or through sudo; where neither is possible it names the packages and fails.
 set -eu
 
@@ -9,14 +9,17 @@ run='qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring uidmap e2fspro
 	tar git ca-certificates'
 check='libcmocka-dev bats cpio tmux jq curl python3 git gcc clang clang-format clang-tidy
 	cppcheck shellcheck mandoc bsdextrautils iproute2
-	nghttp2-server procps psmisc util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin attr'
+	docker-registry nghttp2-server ngtcp2-server openssh-client openssh-server redis-server procps psmisc util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin attr'
+# What the benches compare with.
+bench='haproxy mitmproxy squid-openssl tinyproxy'
 
 case ${1:-build} in
 build) packages=$build ;;
 try) packages="$build $run" ;;
 check) packages="$build $run $check" ;;
+bench) packages="$build $run $bench" ;;
 *)
-	echo "setup.sh: write build, try or check" >&2
+	echo "setup.sh: write build, try, check or bench" >&2
 	exit 2
 	;;
 esac
@@ -40,5 +43,16 @@ echo "installing:$missing"
 # shellcheck disable=SC2086 # lists of words
 {
 	$as_root apt-get update -qq
-	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+	# RUNLEVEL: no server of these is started (invoke-rc.d(8)), now or at boot: tests and benches
+	# start their own. One that was there before stays as it is.
+	$as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+		apt-get install -y -qq --no-install-recommends $missing
+	if [ -d /run/systemd/system ]; then
+		for pair in docker-registry:docker-registry ngtcp2-server:ngtcp2d openssh-server:ssh \
+			redis-server:redis-server haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy; do
+			case "$missing " in
+			*" ${pair%:*} "*) $as_root systemctl disable --quiet --now "${pair#*:}" || true ;;
+			esac
+		done
+	fi
 } </dev/null
