@@ -190,6 +190,34 @@ host_page() {
 	gets http://files.test/page
 }
 
+# Whatever of the caller's could be meant to weaken something: set to that, or empty.
+weakened() {
+	http_proxy=http://127.0.0.1:$web_port HTTP_PROXY=http://127.0.0.1:$web_port ALL_PROXY=http://127.0.0.1:$web_port \
+		no_proxy='*' NO_PROXY='*' PADDOCK_NETWORK=open PADDOCK_POLICY=open NODE_EXTRA_CA_CERTS='' \
+		HOSTALIASES='' RES_OPTIONS='' LD_LIBRARY_PATH='' TERM='' LANG='' pd "$@"
+}
+
+# L7, L8: the policy is the sandbox's, whoever comes in, and whatever his environment says.
+@test "no way in goes around it, and no variable of the caller's weakens it" {
+	cat > "$E2E/ws/app/both.sh" <<-'SH'
+		for url in http://files.test/page https://files.test/page; do
+			curl -sS -m 20 -o /dev/null -w '%{http_code} ' "$url"
+		done
+	SH
+	pd network deny pol files.test:80
+	pd stop pol # the first of them starts it
+	equal "$(weakened exec -q pol sh both.sh)" "403 200 "
+	equal "$(weakened exec -q -u root pol sh both.sh)" "403 200 "
+	equal "$(weakened exec -q -t pol sh both.sh)" "403 200 "
+	equal "$(weakened run -q --name pol -- -c 'sh both.sh')" "403 200 "
+	weakened exec -d pol sh -c 'sh both.sh > both.new; mv both.new both.out' >/dev/null
+	wait_until 30 holds both.out "403 200 "
+	pd stop pol
+	equal "$(weakened run -q --name pol -- -c 'sh both.sh')" "403 200 "
+	pd network rm pol files.test:80
+	gets http://files.test/page
+}
+
 @test "a policy that cannot be read: nothing is allowed, and the line is told" {
 	local file=$E2E/data/paddock/sandboxes/pol/policy.json
 	cp "$file" "$E2E/tmp/policy"
