@@ -48,6 +48,7 @@
 
 #include "answers.h"
 #include "guest.h"
+#include "near.h"
 #include "pending.h"
 
 #define STACK_SIZE    (128u << 10)
@@ -72,6 +73,7 @@ struct pump {
 	bool restarted; /* a mark has come and is not answered */
 	uint8_t nonce[FUSE_LINE_NONCE];
 	struct pending pending;
+	struct near near; /* pump_up's */
 	/* Taken after pending.sending; nothing else is taken within it. */
 	pthread_mutex_t answers_lock;
 	pthread_cond_t keep; /* answers_has_more */
@@ -220,6 +222,7 @@ begin_thread(const char *name)
 {
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	prctl(PR_SET_NAME, name, 0, 0, 0);
+	near_above_programs();
 }
 
 /* What the host has to have before the message that answer_here wants to be sent; in *buffer. */
@@ -245,15 +248,18 @@ pump_up(void *arg)
 	begin_thread("fs-up");
 	for (;;) {
 		ssize_t n = read_some(p->fuse_fd, msg, FUSE_WIRE_MSG_MAX);
+		struct fuse_in_header h;
 		enum answers_what what;
 		int r;
 
 		if (n == -ENOENT) /* interrupted before it was read */
 			continue;
-		if (n < (ssize_t)sizeof(struct fuse_in_header)) {
+		if (n < (ssize_t)sizeof(h)) {
 			stop(p, "file system is gone", n < 0 ? (int)-n : 0);
 			return NULL;
 		}
+		memcpy(&h, msg, sizeof(h));
+		near_request(&p->near, h.pid);
 		what = answer_here(p, msg, (size_t)n);
 		if (what == ANSWERS_REPLY || what == ANSWERS_KEPT)
 			continue;
@@ -518,6 +524,7 @@ pump_down(void *arg)
 	struct fuse_line line = {0};
 
 	begin_thread("fs-down");
+	near_down(&p->near);
 	for (;;) {
 		ssize_t n = read_some(p->port_fd, buf_reserve(&in, READ_SIZE), READ_SIZE);
 
@@ -613,6 +620,7 @@ pump_new(int port_fd, const char *mountpoint)
 	pthread_cond_init(&p->keep, NULL);
 	answers_init(&p->answers);
 	pending_init(&p->pending);
+	near_init(&p->near);
 	return p;
 }
 

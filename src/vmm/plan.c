@@ -176,7 +176,14 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 		add(a, "-accel", "tcg,thread=multi,tb-size=256");
 		add(a, "-cpu", "max");
 	}
-	addf(a, "-smp", "cpus=%u,sockets=1,cores=%u,threads=1", m->cpus, m->cpus);
+	/*
+	 * To wake somebody on another emulated processor is slow. Processors that share no cache
+	 * leave two programs that talk to each other where they are.
+	 */
+	if (m->accel == VMM_ACCEL_TCG)
+		addf(a, "-smp", "cpus=%u,sockets=%u,cores=1,threads=1", m->cpus, m->cpus);
+	else
+		addf(a, "-smp", "cpus=%u,sockets=1,cores=%u,threads=1", m->cpus, m->cpus);
 	add_memory(a, m);
 	add(a, "-display", "none");
 	add(a, "-parallel", "none");

@@ -21,6 +21,7 @@
 #include "boundlog.h"
 #include "certs.h"
 #include "deaf.h"
+#include "near.h"
 #include "netcfg.h"
 #include "textblock.h"
 #include "users.h"
@@ -467,6 +468,29 @@ log_is_bounded(void **state)
 	assert_int_equal(stat(old, &st), -1);
 }
 
+/* Its name may hold anything, the fields before it may end early. */
+static void
+near_reads_cpu(void **state)
+{
+	static const char line[] =
+		"17 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 "
+		"26 27 28 29 30 31 32 33 34 35 5 37\n";
+
+	(void)state;
+	assert_int_equal(near_cpu_of(line), 5);
+	assert_int_equal(near_cpu_of("17 (a) S 1 2 3"), -1);
+	assert_int_equal(near_cpu_of("17 a S"), -1);
+	assert_int_equal(near_cpu_of(""), -1);
+	assert_int_equal(
+		near_cpu_of("1 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 "
+			    "22 23 24 25 26 27 28 29 30 31 32 33 34 35 -1 36"),
+		-1);
+	assert_int_equal(
+		near_cpu_of("1 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 "
+			    "22 23 24 25 26 27 28 29 30 31 32 33 34 35 99999 36"),
+		-1);
+}
+
 int
 main(void)
 {
@@ -483,6 +507,7 @@ main(void)
 		cmocka_unit_test(workspace_paths),
 		cmocka_unit_test(deaf_inits),
 		cmocka_unit_test(log_is_bounded),
+		cmocka_unit_test(near_reads_cpu),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, drop_dir);

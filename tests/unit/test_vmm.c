@@ -103,7 +103,7 @@ plan_tcg(void **state)
 
 	(void)state;
 	assert_plan(&m, HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax\n"
-			     "-smp\ncpus=2,sockets=1,cores=2,threads=1\n-m\n2048M\n"
+			     "-smp\ncpus=2,sockets=2,cores=1,threads=1\n-m\n2048M\n"
 			     "-object\nmemory-backend-ram,id=ram,size=2048M,merge=off\n" MIDDLE
 			     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
 			     "tsc=reliable cryptomgr.notests "
@@ -151,11 +151,11 @@ plan_kvm(void **state)
 	(void)state;
 	m.accel = VMM_ACCEL_KVM;
 	m.tsc_khz = 0;
-	m.cpus = 1;
+	m.cpus = 4;
 	m.memory_bytes = 256ull << 20;
 	m.debug = true;
 	assert_plan(&m, HEAD "-accel\nkvm\n-cpu\nhost\n"
-			     "-smp\ncpus=1,sockets=1,cores=1,threads=1\n-m\n256M\n"
+			     "-smp\ncpus=4,sockets=1,cores=4,threads=1\n-m\n256M\n"
 			     "-object\nmemory-backend-ram,id=ram,size=256M,merge=off\n" MIDDLE
 			     "loglevel=7 ignore_loglevel paddock.debug\n" TAIL);
 }
