@@ -103,6 +103,13 @@ bool workspace_is(const struct workspace *w, const char *word);
 
 /* shadow.c: --shadow DIR, relative to the first workspace or absolute inside any */
 int shadow_add(struct sandbox *s, const char *word, struct err *e);
+/* ssh.c: the host's SSH agent, for named hosts */
+/* --ssh-agent: each with a key that the user knows. */
+int ssh_pick(const struct args *a, struct strv *ret, struct err *e);
+/* The running sandbox, if it was made for it, gets a connection to the caller's agent, and the
+ * named hosts' keys. Without an agent there is a note. */
+int ssh_give(const struct cli *c, const char *name, struct err *e);
+
 bool shadow_is_known(const struct sandbox *s, const char *word);
 
 /* agent.c: the kits of words and of sandboxes */

@@ -18,6 +18,7 @@
 #include <state/port.h>
 #include <supervisor/supervisor.h>
 #include <vmm/vmm.h>
+#include <wire/ssh.h>
 
 #include "network.h"
 
@@ -45,6 +46,8 @@ const struct option_def make_options[] = {
 	{"allow-hooks", 0, NULL, "let the guest write git hooks, which git on this computer runs"},
 	{"with-settings", 0, NULL,
 		"copy your own settings of the agent in (instructions, skills, commands; no keys)"},
+	{"ssh-agent", 0, "HOST[:PORT]",
+		"let ssh in the sandbox log in at this host with the keys of your SSH agent"},
 	{"shadow", 0, "DIR",
 		"keep this folder of the workspace (node_modules, target, .venv) on the sandbox's "
 		"own "
@@ -279,6 +282,8 @@ fill_record(struct cli *c, const struct args *a, const struct make_request *q, s
 		r = pick_ports(a, &s->ports, e);
 	if (r == 0)
 		r = pick_resolve(a, &s->resolve, e);
+	if (r == 0)
+		r = ssh_pick(a, &s->ssh, e);
 	return r == 0 ? pick_shadows(a, s, e) : r;
 }
 
@@ -287,6 +292,8 @@ static void
 fill_env(const struct make_request *q, struct sandbox *s)
 {
 	agent_env(q->kit, &s->env);
+	if (s->ssh.n > 0)
+		strv_setenv(&s->env, "SSH_AUTH_SOCK", SSH_LINE_SOCKET);
 	for (size_t i = 0; i < q->env->n; i++) {
 		CLEAN_FREE char *key = xstrndup(q->env->v[i], strcspn(q->env->v[i], "="));
 
@@ -394,7 +401,7 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 	const char *cpus = args_get(a, "cpus"), *memory = args_get(a, "memory");
 	const char *disk = args_get(a, "disk"), *accel = args_get(a, "accel");
 	const char *pull = args_get(a, "pull");
-	CLEAN_STRV struct strv resolve = {0}, shadows = {0};
+	CLEAN_STRV struct strv resolve = {0}, shadows = {0}, hosts = {0};
 	uint64_t v;
 
 	if (cpus != NULL && (str_to_u64(cpus, 1, UINT_MAX, &v) < 0 || v != s->cpus))
@@ -419,6 +426,10 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 	for (size_t i = 0; i < shadows.n; i++)
 		if (!shadow_is_known(s, shadows.v[i]))
 			return "shadow";
+	args_all(a, "ssh-agent", &hosts);
+	for (size_t i = 0; i < hosts.n; i++)
+		if (!has_string(&s->ssh, hosts.v[i]))
+			return "ssh-agent";
 	return NULL;
 }
 

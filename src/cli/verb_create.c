@@ -46,6 +46,8 @@ create_exec(struct cli *c, const struct args *a, struct err *e)
 	if (r == 0)
 		r = credentials_give(c, made, &credentials, NULL, e);
 	if (r == 0)
+		r = ssh_give(c, made, e);
+	if (r == 0)
 		r = agent_prepare(c, made, &kit, e);
 	if (r == 0)
 		printf("%s\n", made);

@@ -47,7 +47,9 @@ start(struct cli *c, const struct args *a, const struct sandbox *s, struct ui *u
 		r = credentials_ask(c, a, &kit, s->name, &credentials, e);
 	if (r == 0)
 		r = make_started(c, s->name, u, e);
-	return r == 0 && !runs ? credentials_give(c, s->name, &credentials, NULL, e) : r;
+	if (r == 0 && !runs)
+		r = credentials_give(c, s->name, &credentials, NULL, e);
+	return r == 0 && !runs ? ssh_give(c, s->name, e) : r;
 }
 
 static int

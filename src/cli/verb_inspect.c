@@ -107,6 +107,7 @@ inspect_one(struct cli *c, const char *name, json_t *out, struct err *e)
 	json_object_set_new(o, "allow_hooks", json_boolean(s.allow_hooks));
 	json_object_set_new(o, "with_settings", json_boolean(s.with_settings));
 	json_object_set_new(o, "shadows", strv_json(&s.shadows));
+	json_object_set_new(o, "ssh_agent", strv_json(&s.ssh));
 	add_disk(o, c, name);
 	if (running) {
 		add_running(o, c, name, &st);

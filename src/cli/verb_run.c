@@ -290,6 +290,8 @@ run_exec(struct cli *c, const struct args *a, struct err *e)
 	if (r == 0)
 		r = credentials_give(c, t.name, &credentials, NULL, e);
 	if (r == 0)
+		r = ssh_give(c, t.name, e);
+	if (r == 0)
 		r = publish_more(c, a, &t, e);
 	if (r == 0)
 		r = agent_prepare(c, t.name, &t.kit, e);

@@ -13,7 +13,10 @@
 
 #include <base/log.h>
 
+#include <wire/ssh.h>
+
 #include "guest.h"
+#include "ssh_agent.h"
 
 static void __attribute__((noreturn)) give_up(const char *what, const struct err *e)
 {
@@ -52,12 +55,14 @@ start(struct guest *g, struct err *e)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	static struct guest g = {.link_fd = -1, .fs_fd = -1};
 	struct err e = {0};
 	int r;
 
+	if (getpid() != 1 && argc == 2 && strcmp(argv[1], SSH_LINE_COMMAND) == 0)
+		return ssh_agent_main();
 	if (getpid() != 1) {
 		fprintf(stderr, "paddock-guest runs as the first process of a sandbox's machine\n");
 		return 2;

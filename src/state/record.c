@@ -39,6 +39,7 @@ record_encode(const struct sandbox *s, struct buf *out)
 	json_object_set_new(o, "allow_hooks", json_boolean(s->allow_hooks));
 	json_object_set_new(o, "with_settings", json_boolean(s->with_settings));
 	json_object_set_new(o, "shadows", from_strv(&s->shadows));
+	json_object_set_new(o, "ssh_agent", from_strv(&s->ssh));
 	text = json_dumps(o, JSON_INDENT(2));
 	json_decref(o);
 	if (text == NULL)
@@ -122,7 +123,8 @@ from_json(json_t *o, struct sandbox *s, struct err *e)
 	s->with_settings = json_is_true(json_object_get(o, "with_settings"));
 	if (to_shadows(json_object_get(o, "shadows"), s) < 0 || to_workspaces(ws, s) < 0 ||
 		to_strv(env, &s->env) < 0 || to_strv(resolve, &s->resolve) < 0 ||
-		to_strv(ports, &s->ports) < 0)
+		to_strv(ports, &s->ports) < 0 ||
+		to_strv(json_object_get(o, "ssh_agent"), &s->ssh) < 0)
 		return err_set(e, EINVAL, "sandbox.json: a list holds what it may not");
 	return 0;
 }

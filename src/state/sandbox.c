@@ -30,6 +30,7 @@ sandbox_release(struct sandbox *s)
 	strv_release(&s->resolve);
 	strv_release(&s->ports);
 	strv_release(&s->shadows);
+	strv_release(&s->ssh);
 	memset(s, 0, sizeof(*s));
 }
 

@@ -279,8 +279,10 @@ supervisor_policy_changed(const struct state_paths *p, const char *name, struct 
 	return r == -ESRCH ? 0 : r;
 }
 
-int
-supervisor_credentials(const struct state_paths *p, const char *name, int memory, struct err *e)
+/* With a descriptor, which stays the caller's. */
+static int
+hand_over(const struct state_paths *p, const char *name, enum control_frame type, const char *text,
+	int passed, struct err *e)
 {
 	CLEAN_CLOSE int fd = state_socket_connect(p, name, e);
 	CLEAN_BUF struct buf b = BUF_INIT, answer = BUF_INIT;
@@ -289,12 +291,25 @@ supervisor_credentials(const struct state_paths *p, const char *name, int memory
 
 	if (fd < 0)
 		return nobody(fd) ? err_set(e, ESRCH, "sandbox '%s' does not run", name) : fd;
-	frame_put(&b, CONTROL_CREDENTIALS, NULL, 0);
-	r = io_send_fds(fd, b.data, b.len, &memory, 1);
+	frame_put(&b, (uint8_t)type, text, strlen(text));
+	r = io_send_fds(fd, b.data, b.len, &passed, 1);
 	if (r < 0)
-		return err_sys(e, -r, "hand the credentials to the supervisor");
+		return err_sys(e, -r, "hand a descriptor to the supervisor");
 	r = read_answer(fd, NULL, &answer, &f, POLICY_LIMIT_MS, e);
 	return r == -EPIPE ? -ESRCH : r;
+}
+
+int
+supervisor_credentials(const struct state_paths *p, const char *name, int memory, struct err *e)
+{
+	return hand_over(p, name, CONTROL_CREDENTIALS, "", memory, e);
+}
+
+int
+supervisor_ssh_agent(
+	const struct state_paths *p, const char *name, int agent, const char *hosts, struct err *e)
+{
+	return hand_over(p, name, CONTROL_SSH_AGENT, hosts, agent, e);
 }
 
 int

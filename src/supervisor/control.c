@@ -193,6 +193,26 @@ take_credentials(struct client *c)
 }
 
 static void
+take_ssh_agent(struct client *c, const struct frame *f)
+{
+	struct err e = {0};
+	int r;
+
+	if (c->passed_fd < 0)
+		r = err_set(&e, EBADMSG, "malformed request");
+	else if (c->sup->phase != PHASE_RUNNING)
+		r = err_set(&e, EAGAIN, "the sandbox is not running: try again in a moment");
+	else
+		r = sup_ssh_take(c->sup, c->passed_fd, f->p, f->n, &e);
+	if (r < 0) {
+		reply_error(c, e.msg);
+		return;
+	}
+	reply(c, CONTROL_OK, NULL, 0);
+	drop(c);
+}
+
+static void
 request(struct client *c, const struct frame *f)
 {
 	struct sup *s = c->sup;
@@ -222,6 +242,9 @@ request(struct client *c, const struct frame *f)
 		return;
 	case CONTROL_CREDENTIALS:
 		take_credentials(c);
+		return;
+	case CONTROL_SSH_AGENT:
+		take_ssh_agent(c, f);
 		return;
 	case CONTROL_CHANGES:
 		c->number = sup_changes_ask(s);

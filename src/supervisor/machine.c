@@ -3,7 +3,8 @@
  * net, resolver and signer are one group: when one ends, all are started again on the listeners
  * that the supervisor keeps, and until then nothing gets out. An fs role that is killed is started
  * again on the same stream, with the memory that the last one wrote for it. log is started again on
- * its socket, and ends as the last one, once it has written what net said. The end of any other
+ * its socket, and ends as the last one, once it has written what net said. ssh ends with the agent
+ * that it speaks to. The end of any other
  * child ends the sandbox: its disk is safe, and the next command starts it anew.
  */
 #include <errno.h>
@@ -118,6 +119,8 @@ config_fd(const struct sup *s, int slot, struct err *e)
 	} else if (slot == CHILD_SIGNER) {
 		buf_append(&authority, s->authority.data, s->authority.len);
 		c.authority = (char *)buf_str(&authority);
+	} else if (slot == CHILD_SSH) {
+		c.ssh_hosts = s->ssh_hosts;
 	} else if (slot == CHILD_LOG) {
 		c.log_folder = folder;
 	}
@@ -335,6 +338,14 @@ sup_spawn_snapshot(struct sup *s, struct err *e)
 	return r < 0 ? err_prefix(e, "snapshot") : watch(s, CHILD_SNAPSHOT, "snapshot", pid, pidfd);
 }
 
+int
+sup_spawn_ssh(struct sup *s, int session, int agent, struct err *e)
+{
+	struct child_plan ssh = {CHILD_SSH, "ssh", {session, agent, s->events[1]}, 3, JAIL_ALL};
+
+	return spawn_role(s, &ssh, e);
+}
+
 bool
 sup_machine_gone(const struct sup *s)
 {
@@ -520,6 +531,10 @@ on_child_end(uv_poll_t *p, int status, int events)
 	}
 	if (c == &s->child[CHILD_FS] && code >= 128) {
 		restart_fs(s, why);
+		return;
+	}
+	if (c == &s->child[CHILD_SSH]) {
+		log_warn("%s: no SSH agent until the next command brings one", why);
 		return;
 	}
 	if (c == &s->child[CHILD_LOG]) {

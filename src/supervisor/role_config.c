@@ -5,6 +5,7 @@
 #include <base/mem.h>
 #include <net/net.h>
 #include <signer/signer.h>
+#include <wire/control.h>
 #include <wire/tlv.h>
 
 #include "roles.h"
@@ -22,6 +23,7 @@ enum {
 	TAG_NAME,
 	TAG_TRUST,
 	TAG_AUTHORITY,
+	TAG_SSH_HOSTS,
 };
 enum { FLAG_DEBUG = 1, FLAG_ROOT = 2, FLAG_ALLOW_HOOKS = 4 };
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -37,6 +39,7 @@ role_config_release(struct role_config *c)
 	free(c->policy);
 	free(c->trust);
 	free(c->authority);
+	free(c->ssh_hosts);
 	free(c->log_folder);
 	free(c->name);
 	memset(c, 0, sizeof(*c));
@@ -66,6 +69,8 @@ role_config_encode(const struct role_config *c, struct buf *out)
 		tlv_put_str(out, TAG_TRUST, c->trust);
 	if (c->authority != NULL)
 		tlv_put_str(out, TAG_AUTHORITY, c->authority);
+	if (c->ssh_hosts != NULL)
+		tlv_put_str(out, TAG_SSH_HOSTS, c->ssh_hosts);
 	if (c->log_folder != NULL)
 		tlv_put_str(out, TAG_LOG_FOLDER, c->log_folder);
 	if (c->name != NULL)
@@ -101,6 +106,8 @@ field(struct role_config *c, const struct tlv *t)
 		return tlv_str(t, ROLE_TRUST_MAX, &c->trust);
 	if (t->tag == TAG_AUTHORITY)
 		return tlv_str(t, CA_PEM_MAX, &c->authority);
+	if (t->tag == TAG_SSH_HOSTS)
+		return tlv_str(t, CONTROL_SSH_HOSTS_MAX, &c->ssh_hosts);
 	if (t->tag == TAG_LOG_FOLDER)
 		return tlv_str(t, 4095, &c->log_folder);
 	if (t->tag == TAG_NAME)

@@ -22,6 +22,7 @@ static const struct {
 	{"link", role_link_main},
 	{"resolver", role_resolver_main},
 	{"signer", role_signer_main},
+	{"ssh", role_ssh_main},
 	{"log", role_log_main},
 };
 

@@ -35,6 +35,10 @@ enum {
 	ROLE_FD_RESOLVER_SOCKET = 4,
 	/* signer */
 	ROLE_FD_SIGNER_SOCKET = 4,
+	/* ssh */
+	ROLE_FD_SSH_SESSION = 4,
+	ROLE_FD_SSH_AGENT = 5,
+	ROLE_FD_SSH_EVENTS = 6,
 	/* log */
 	ROLE_FD_LOG_EVENTS = 4,
 };
@@ -55,6 +59,7 @@ struct role_config {
 	char *policy;        /* net: policy_encode's lines; owned */
 	char *trust;         /* net: PEM of those whom it believes who a server is; owned */
 	char *authority;     /* signer: ca_new's text; owned */
+	char *ssh_hosts;     /* ssh: sshagent_hosts_parse's lines; owned */
 	char *log_folder;    /* log: owned */
 	char *name;          /* net: of the sandbox, for what it says to people; owned */
 };
@@ -68,4 +73,5 @@ int role_net_main(const struct role_config *c, struct err *e);
 int role_link_main(const struct role_config *c, struct err *e);
 int role_resolver_main(const struct role_config *c, struct err *e);
 int role_signer_main(const struct role_config *c, struct err *e);
+int role_ssh_main(const struct role_config *c, struct err *e);
 int role_log_main(const struct role_config *c, struct err *e);

@@ -42,6 +42,7 @@ enum {
 	CHILD_NET,
 	CHILD_RESOLVER,
 	CHILD_SIGNER,
+	CHILD_SSH,
 	CHILD_LOG,
 	CHILD_SNAPSHOT,
 	CHILD_COUNT
@@ -75,6 +76,7 @@ struct sup {
 	uint64_t policy_asked, policy_obeyed;
 	int credentials_fd;           /* memory that holds those it was given; -1: none */
 	struct strv credential_names; /* of them */
+	char *ssh_hosts;              /* of the ssh role: what it was given last */
 	uv_timer_t policy_timer;
 	int events[2]; /* from net to log, kept for both; [1] is net's end */
 	struct child child[CHILD_COUNT];
@@ -131,6 +133,10 @@ uint64_t sup_policy_hand_over(struct sup *s);
 /* Memory with an encoded cred_set, which stays the caller's. The number as of sup_policy_change. */
 int sup_credentials_take(struct sup *s, int memory, uint64_t *ret_number, struct err *e);
 
+/* ssh.c */
+/* A connection to the host's SSH agent, which stays the caller's, for these hosts. */
+int sup_ssh_take(struct sup *s, int agent, const void *hosts, size_t n, struct err *e);
+
 /* trust.c */
 /* The sandbox's authority: read, or made where there is none yet. */
 int sup_authority_load(struct sup *s, struct err *e);
@@ -157,6 +163,8 @@ void sup_clone_failed(struct sup *s);             /* s->why says it */
 /* machine.c: the jail, QEMU and the roles, started and watched */
 int sup_machine_start(struct sup *s, struct err *e);
 int sup_spawn_snapshot(struct sup *s, struct err *e);
+/* Both descriptors stay the caller's. */
+int sup_spawn_ssh(struct sup *s, int session, int agent, struct err *e);
 void sup_machine_kill(struct sup *s);
 bool sup_machine_gone(const struct sup *s); /* every child has been awaited */
 

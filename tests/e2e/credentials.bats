@@ -5,6 +5,44 @@
 
 load lib
 
+# sshd NAME: a server of SSH with a key of its own, for whoever has the agent's; port in ${NAME}_ssh.
+serve_ssh() {
+	local name=$1 dir=$E2E/ssh/$1 port
+	mkdir -p "$dir"
+	ssh-keygen -q -t ed25519 -N '' -f "$dir/host"
+	port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	cat > "$dir/config" <<-CONF
+		ListenAddress 127.0.0.1:$port
+		HostKey $dir/host
+		AuthorizedKeysFile $E2E/ssh/user.pub
+		PidFile none
+		StrictModes no
+		UsePAM no
+		PasswordAuthentication no
+	CONF
+	[ "$(id -u)" -ne 0 ] || mkdir -p /run/sshd
+	/usr/sbin/sshd -D -e -f "$dir/config" </dev/null >"$dir/log" 2>&1 3>&- &
+	echo $! >> "$E2E/servers"
+	wait_until 20 grep -q 'Server listening' "$dir/log"
+	export "${name}_ssh=$port"
+}
+
+# An agent with one key, and two servers that take it; the user knows the first.
+setup_ssh() {
+	mkdir -m 0700 "$E2E/ssh" "$HOME/.ssh"
+	ssh-keygen -q -t ed25519 -N '' -f "$E2E/ssh/user"
+	export SSH_AUTH_SOCK=$E2E/ssh/agent
+	ssh-agent -D -a "$SSH_AUTH_SOCK" </dev/null >/dev/null 2>&1 3>&- &
+	echo $! >> "$E2E/servers"
+	wait_until 20 test -S "$SSH_AUTH_SOCK"
+	ssh-add -q "$E2E/ssh/user"
+	serve_ssh named
+	serve_ssh other
+	echo "[git.ssh.test]:2222 $(cut -d' ' -f1,2 < "$E2E/ssh/named/host.pub")" > "$HOME/.ssh/known_hosts"
+	resolve+=(--resolve "git.ssh.test:2222:127.0.0.1:$named_ssh"
+		--resolve "other.ssh.test:2222:127.0.0.1:$other_ssh" --ssh-agent git.ssh.test:2222)
+}
+
 setup_file() {
 	e2e_begin credentials
 	export XDG_CONFIG_HOME=$E2E/config
@@ -27,6 +65,7 @@ setup_file() {
 	for host in api git late; do
 		resolve+=(--resolve "$host.keyed.test:443:127.0.0.1:$tls_port")
 	done
+	setup_ssh
 	KEYED_API_KEY=$VALUE pd create -q --memory 1g --name box --network locked "${resolve[@]}" \
 		--resolve "plain.test:80:127.0.0.1:$web_port" --deny-network git.keyed.test \
 		keyed "$E2E/ws/app" >/dev/null
@@ -36,7 +75,7 @@ setup_file() {
 
 # The store is the user's and outlives every sandbox.
 teardown_file() {
-	rm -rf "$E2E/data/paddock/secrets" "$E2E/home/away" "$E2E/home/keyring"
+	rm -rf "$E2E/data/paddock/secrets" "$E2E/home/away" "$E2E/home/keyring" "$E2E/home/.ssh"
 	e2e_end
 }
 
@@ -205,4 +244,27 @@ last_keys() {
 	env OPENAI_API_KEY=sk-0123456789-wxyz "$PADDOCK" secret import --all openai >/dev/null 2>&1
 	equal "$(pd secret ls --json | jq -r '.[].name')" openai
 	pd secret rm openai >/dev/null
+}
+
+# The sandbox was stopped meanwhile: it was given the agent once more.
+@test "the SSH agent logs in at the named host alone, and each signature is in the log" {
+	local me
+	me=$(id -un)
+	equal "$(in_box box "ssh -o BatchMode=yes -p 2222 $me@git.ssh.test echo logged in" 2>&1)" "logged in"
+	has "$(in_box box 'ssh-add -L')" "$(cut -d' ' -f2 < "$E2E/ssh/user.pub")"
+	run pd network log box --json
+	has "$output" "signed by $(ssh-keygen -lf "$E2E/ssh/user.pub" | cut -d' ' -f2)"
+	# Another host, at which the key is as good.
+	ssh -F none -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -p "$other_ssh" "$me@127.0.0.1" true
+	run in_box box "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -p 2222 $me@other.ssh.test true"
+	has "$output" "Permission denied"
+	has "$(pd network log box --json)" "for a host that is not named"
+	# Nothing but log-ins is signed, and nothing is done to the keys.
+	in_box box 'ssh-add -L > key.pub; echo x > file'
+	run in_box box 'ssh-keygen -Y sign -n git -f key.pub file; ssh-add -D'
+	[ ! -e "$E2E/ws/app/file.sig" ]
+	has "$(ssh-add -L)" "$(cut -d' ' -f2 < "$E2E/ssh/user.pub")"
+	# The agent's end is not the sandbox's; the next start is given the one that is there then.
+	run --separate-stderr pd create --ssh-agent nobody.test --name never shell "$E2E/ws/app"
+	fails_with 2 "no key of this host"
 }

@@ -29,8 +29,10 @@ count() { # FILE-WITH-TEXT FOLDER-OR-FILE...: files that hold it
 	grep -rlaF -f "$1" "${@:2}" 2>/dev/null | wc -l
 }
 
-@test "no file of the host holds the value: disk, logs, network log, state, debug output" {
+@test "no file of the host holds the value: disk, snapshots, logs, network log, state, debug output" {
 	equal "$(count "$E2E/secret/value" "$E2E/data" "$E2E/run" "$E2E/create.out" "$E2E/home" "$E2E/ws")" 0
+	# Nor what other sandboxes stand on: snapshots of machines, templates. (Folders, behind a link.)
+	equal "$(count "$E2E/secret/value" "$E2E/data/paddock/snapshots/" "$E2E/data/paddock/templates/")" 0
 	# Control: what the guest holds is on its disk.
 	equal "$(count "$E2E/secret/held" "$E2E/data/paddock/sandboxes/box/disk.qcow2")" 1
 	[ "$(count "$E2E/secret/held" "$E2E/data/paddock/sandboxes/box/credentials.json")" = 1 ]

@@ -52,6 +52,7 @@ struct sandbox {
 	struct strv ports;   /* published ones, as port_format writes them (state/port.h) */
 	bool allow_hooks;    /* the guest may write git's hooks */
 	bool with_settings;  /* the user's own settings of the agent go in */
+	struct strv ssh;     /* HOST[:PORT]: where the host's SSH agent may be used */
 	struct strv shadows; /* folders in workspaces that are the sandbox's own; absolute */
 	int64_t created;     /* seconds since the epoch */
 };

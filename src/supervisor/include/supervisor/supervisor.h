@@ -40,6 +40,12 @@ int supervisor_policy_changed(const struct state_paths *p, const char *name, str
  */
 int supervisor_credentials(
 	const struct state_paths *p, const char *name, int memory, struct err *e);
+/*
+ * Hands a running sandbox a connection to the host's SSH agent (it stays the caller's) for these
+ * hosts (sshagent_hosts_parse's lines): 0, also where it has one; -ESRCH when none runs.
+ */
+int supervisor_ssh_agent(
+	const struct state_paths *p, const char *name, int agent, const char *hosts, struct err *e);
 /* Has a running sandbox write changes.json (state/change_list.h): 0, -ESRCH when none runs. */
 int supervisor_changes(const struct state_paths *p, const char *name, struct err *e);
 

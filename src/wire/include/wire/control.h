@@ -12,6 +12,8 @@
  *   CHANGES  OK once changes.json holds all that the guest has changed up to now
  *   CREDENTIALS  comes with a descriptor (SCM_RIGHTS) of memory that holds an encoded cred_set
  *            (cred/set.h): these are given, those without a value taken away; OK once obeyed
+ *   SSH_AGENT  comes with a descriptor that is connected to the host's SSH agent; carries the named
+ *            hosts (sshagent_hosts_parse's lines); OK once it is there, or another one was
  *   STOP     OK just before the supervisor ends; the connection closes with it
  */
 #include <stdint.h>
@@ -28,6 +30,7 @@ enum control_frame {
 	CONTROL_POLICY = 0x06,
 	CONTROL_CHANGES = 0x08,
 	CONTROL_CREDENTIALS = 0x09,
+	CONTROL_SSH_AGENT = 0x0a,
 	CONTROL_OK = 0x81,
 	CONTROL_ERROR = 0x82,    /* text */
 	CONTROL_PROGRESS = 0x83, /* text: a step that began */
@@ -35,6 +38,8 @@ enum control_frame {
 	CONTROL_BUSY =
 		0x85, /* start-up pipe: another supervisor has the sandbox; WAIT: see above */
 };
+
+#define CONTROL_SSH_HOSTS_MAX 12000 /* one request holds no more */
 
 enum control_state { CONTROL_STARTING = 1, CONTROL_RUNNING = 2, CONTROL_STOPPING = 3 };
 
