@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include <base/cleanup.h>
 #include <base/digest.h>
+#include <base/json.h>
 #include <base/mem.h>
 #include <kit/kit.h>
 
@@ -202,21 +201,11 @@ kit_extend(struct kit *child, const struct kit *parent)
 
 /* ---- as JSON ---- */
 
-static json_t *
-from_words(const struct strv *s)
-{
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < s->n; i++)
-		json_array_append_new(a, json_string(s->v[i]));
-	return a;
-}
-
 static void
 set_words(json_t *o, const char *key, const struct strv *s)
 {
 	if (s->n > 0)
-		json_object_set_new(o, key, from_words(s));
+		json_object_set_new(o, key, json_of_strv(s));
 }
 
 static void
@@ -349,9 +338,9 @@ kit_print(const struct kit *k)
 	set_steps(o, k);
 	set_files(o, k);
 	if (k->has_command)
-		json_object_set_new(o, "command", from_words(&k->command));
+		json_object_set_new(o, "command", json_of_strv(&k->command));
 	if (k->has_args)
-		json_object_set_new(o, "args", from_words(&k->args));
+		json_object_set_new(o, "args", json_of_strv(&k->args));
 	set_env(o, k);
 	set_rules(o, k);
 	set_credentials(o, k);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include <base/cleanup.h>
+#include <base/json.h>
 #include <base/mem.h>
 #include <cred/secret.h>
 
@@ -64,16 +65,6 @@ secrets_put(struct secrets *s, struct secrets_entry *one)
 
 /* ---- JSON */
 
-static json_t *
-texts(const struct strv *v)
-{
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < v->n; i++)
-		json_array_append_new(a, json_string(v->v[i]));
-	return a;
-}
-
 /* False: it is no UTF-8. */
 static bool
 set_text(json_t *o, const char *key, const char *text)
@@ -98,8 +89,8 @@ entries_to_json(const struct secrets *s)
 		if (one->cred.nplaces > 0) {
 			const struct cred_place *p = &one->cred.places[0];
 
-			json_object_set_new(o, "env", texts(&one->cred.env));
-			json_object_set_new(o, "hosts", texts(&p->hosts));
+			json_object_set_new(o, "env", json_of_strv(&one->cred.env));
+			json_object_set_new(o, "hosts", json_of_strv(&p->hosts));
 			fits &= set_text(o, "header", p->header) &&
 				set_text(o, "format", p->format);
 		}

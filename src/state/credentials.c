@@ -3,24 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include <base/cleanup.h>
 #include <base/io.h>
+#include <base/json.h>
 #include <base/mem.h>
 #include <state/credentials.h>
 
 #define FILE_MAX (1U << 20)
-
-static json_t *
-texts(const struct strv *v)
-{
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < v->n; i++)
-		json_array_append_new(a, json_string(v->v[i]));
-	return a;
-}
 
 static int
 read_texts(json_t *a, struct strv *ret)
@@ -45,10 +34,10 @@ cred_to_json(const struct cred *c)
 
 	for (size_t i = 0; i < c->nplaces; i++)
 		json_array_append_new(places,
-			json_pack("{s:o,s:s,s:s}", "hosts", texts(&c->places[i].hosts), "header",
-				c->places[i].header, "format", c->places[i].format));
-	return json_pack("{s:s,s:o,s:s,s:o}", "name", c->name, "env", texts(&c->env), "placeholder",
-		c->placeholder, "places", places);
+			json_pack("{s:o,s:s,s:s}", "hosts", json_of_strv(&c->places[i].hosts),
+				"header", c->places[i].header, "format", c->places[i].format));
+	return json_pack("{s:s,s:o,s:s,s:o}", "name", c->name, "env", json_of_strv(&c->env),
+		"placeholder", c->placeholder, "places", places);
 }
 
 static int
