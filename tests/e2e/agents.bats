@@ -19,11 +19,11 @@ prompt_of() { # AGENT
 	esac
 }
 
-key_of() { # AGENT: NAME=VALUE, a key that is none
+key_of() { # AGENT: the variable that holds its key on the host
 	case $1 in
-	claude | opencode) echo ANTHROPIC_API_KEY=sk-ant-api03-none-paddock-placeholder ;;
-	codex) echo OPENAI_API_KEY=sk-paddock ;;
-	gemini) echo GEMINI_API_KEY=paddock ;;
+	claude | opencode) echo ANTHROPIC_API_KEY ;;
+	codex) echo OPENAI_API_KEY ;;
+	gemini) echo GEMINI_API_KEY ;;
 	esac
 }
 
@@ -55,6 +55,7 @@ setup_file() {
 	e2e_begin agents
 	mkdir "$E2E/ws/project" "$E2E/ws/shop"
 	echo '# A project' > "$E2E/ws/project/README.md"
+	printf 'sk-ant-api03-real-%s%s-of-the-host\n' "$RANDOM" "$RANDOM" > "$E2E/key"
 	make_ca api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com
 	cp "$(command -v busybox)" "$E2E/ws/shop/busybox"
 	jq -n --rawfile app /dev/stdin --rawfile check <(shop_test) '{
@@ -105,8 +106,10 @@ make_agent() {
 	for host in api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com; do
 		names+=(--resolve "$host:443:127.0.0.1:$model_port")
 	done
-	pd create -m 2g --name "$agent-box" "${names[@]}" -e "$(key_of "$agent")" "$@" "$agent" "$workspace" \
-		</dev/null >&3 2>&3
+	(
+		export "$(key_of "$agent")=$(cat "$E2E/key")"
+		pd create -m 2g --name "$agent-box" "${names[@]}" "$@" "$agent" "$workspace" </dev/null >&3 2>&3
+	)
 }
 
 # told PHRASE JQ-FILTER: of the requests that the stand-in got for this prompt.
@@ -114,14 +117,20 @@ told() {
 	jq -s --arg phrase "$1" "[.[] | select(.phrase == \$phrase)] | $2" "$E2E/model.log"
 }
 
-# On its own: two tools used, the result on the host, the model asked with the key of the guest.
+# On its own: two tools used, the result on the host, the model asked with the key that the guest has
+# not got, in any file or in its memory.
 works_alone() { # AGENT WORKSPACE
 	local agent=$1 words
 	read -ra words <<< "$(prompt_of "$agent")"
 	pd run -q "$agent-box" -- "${words[@]}" 'Please write a greeting.' </dev/null
 	equal "$(cat "$2/greeting.txt")" hello
 	has "$(told 'write a greeting' '.[-1].result')" "$agent-box"
-	has "$(told 'write a greeting' '[.[].key] | unique | tostring')" "$(key_of "$agent" | cut -d= -f2)"
+	equal "$(told 'write a greeting' '[.[].key | ltrimstr("Bearer ")] | unique | tostring')" \
+		"\"[\\\"$(cat "$E2E/key")\\\"]\""
+	has "$(in_box "$agent-box" "printenv $(key_of "$agent")")" "paddock"
+	in_box "$agent-box" sync
+	equal "$(grep -caF -f "$E2E/key" "$E2E/data/paddock/sandboxes/$agent-box/disk.qcow2" || :)" 0
+	equal "$(python3 "$E2E_DIR/memsearch.py" "$(role_pid "$agent-box" qemu)" "$E2E/key")" 0
 }
 
 # Interactive: no question before its prompt, a typed prompt works, and the session outlives its terminal.
