@@ -31,7 +31,7 @@ static const struct journal_caps caps = {
 	.inodes = 256, .handles = 64, .locks = 256, .entries = {256, 64, 32}, .ring = 4096};
 
 struct world {
-	void *memory; /* the journal's */
+	void *memory, *copy; /* the journal's; what is left of it when a server has died */
 	struct journal journal;
 	char dir[PATH_MAX];
 	int dirfd, rootfd, home;
@@ -101,7 +101,8 @@ world_make(struct world *w)
 	must(fs_tables_init(&w->fs, &e) == 0, "tables");
 	w->fs.ready = true;
 	w->memory = malloc(journal_size(&caps));
-	must(w->memory != NULL, "memory");
+	w->copy = malloc(journal_size(&caps));
+	must(w->memory != NULL && w->copy != NULL, "memory");
 }
 
 static void
@@ -502,7 +503,6 @@ static void
 crash(struct world *w)
 {
 	const size_t size = journal_size(&caps);
-	uint8_t *copy = malloc(size);
 	struct fs next = {.opt = w->fs.opt,
 		.inotify_fd = w->fs.inotify_fd,
 		.handles_max = w->fs.handles_max,
@@ -511,7 +511,7 @@ crash(struct world *w)
 	bool honest = byte(w) % 2;
 	size_t nhandles = w->fs.nhandles, nknown = count_known(&w->fs);
 
-	memcpy(copy, w->memory, size);
+	memcpy(w->copy, w->memory, size);
 	fs_tables_release(&w->fs);
 	/* The mark that the next one begins with takes a megabyte: not anew each time. */
 	next.out = w->fs.out;
@@ -519,8 +519,7 @@ crash(struct world *w)
 	buf_release(&w->fs.notes);
 	free(w->fs.replied);
 	journal_release(&w->journal);
-	memcpy(w->memory, copy, size);
-	free(copy);
+	memcpy(w->memory, w->copy, size);
 	w->fs = next;
 	must(fs_tables_init(&w->fs, &e) == 0, "tables");
 	must(journal_view(&w->journal, w->memory, size, &caps) == 0, "journal");

@@ -10,7 +10,8 @@
  * is in a guest and HOST is not, HOST is "-", and the second form on the host is what started it.
  * With SECONDS there are as many rounds, each with the next seed, as fit, the last one cut short,
  * and each minute a line tells how far it is. An operation that has not ended after STUCK_MS is a
- * failure and is named. FS_MODEL_TRACE=1 tells each operation.
+ * failure and is named. FS_MODEL_TRACE=1 tells each operation, with FS_MODEL_PAUSE_MS
+ * there are pauses of up to that between them.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -53,6 +54,9 @@ die(const char *fmt, ...)
 {
 	va_list ap;
 
+	/* How it came to that. */
+	for (unsigned long k = t.said > LAST ? t.said - LAST : 0; k + 1 < t.said; k++)
+		fprintf(stderr, "%s\n", t.last[k % LAST]);
 	fprintf(stderr, "seed %lu step %lu: %s: ", t.seed, t.step, t.what);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
@@ -69,6 +73,8 @@ say(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(t.what, sizeof(t.what), fmt, ap);
 	va_end(ap);
+	snprintf(t.last[t.said++ % LAST], sizeof(t.last[0]), "%lu handle %d: %s", t.step, t.slot,
+		t.what);
 	if (getenv("FS_MODEL_TRACE") != NULL)
 		fprintf(stderr, "%lu %s\n", t.step, t.what);
 }
@@ -132,6 +138,7 @@ step(void)
 	for (size_t k = 0; k < sizeof(ops) / sizeof(ops[0]); k++) {
 		if (at < ops[k].weight) {
 			begun++;
+			t.slot = -1;
 			ops[k].run();
 			return;
 		}
@@ -167,11 +174,22 @@ round_begin(const int base[SIDES], unsigned long seed, char name[32])
 	host_enter(name);
 }
 
+/* As slow as a guest under emulation: what the host does meets other states of ours. */
+static void
+pause_between(void)
+{
+	static unsigned seed;
+
+	if (t.pause_us > 0)
+		usleep((useconds_t)((uint64_t)rand_r(&seed) % t.pause_us));
+}
+
 /* Until a deadline, where there is one. */
 static void
 play(unsigned long steps, uint64_t end)
 {
 	for (t.step = 0; t.step < steps && (end == 0 || deadline_left_ms(end) > 0); t.step++) {
+		pause_between();
 		step();
 		t.operations++;
 	}
@@ -266,7 +284,7 @@ main(int argc, char **argv)
 	int base[SIDES];
 	uint64_t end = 0;
 	unsigned long seed, rounds = 0;
-	const char *show = getenv("FS_MODEL_SHOW_MS");
+	const char *show = getenv("FS_MODEL_SHOW_MS"), *pause = getenv("FS_MODEL_PAUSE_MS");
 	pthread_t watcher;
 	bool is_long;
 	char name[32];
@@ -276,6 +294,7 @@ main(int argc, char **argv)
 	if (argc < 5)
 		return 2;
 	t.show_ms = show != NULL ? strtoul(show, NULL, 10) : SHOW_MS;
+	t.pause_us = pause != NULL ? strtoul(pause, NULL, 10) * 1000 : 0;
 	for (int side = 0; side < SIDES; side++) {
 		base[side] = open(argv[1 + side], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (base[side] < 0)

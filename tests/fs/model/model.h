@@ -19,6 +19,8 @@
 #define CHUNK        20000
 #define NAMES        5
 #define NAME_MAX_LEN 64
+#define LAST         60 /* operations that a failure tells of */
+#define LAST_LEN     280
 
 enum { MOUNT, PLAIN, SIDES };
 
@@ -31,8 +33,11 @@ struct model {
 	uint64_t rng;
 	unsigned long step, seed;
 	char what[256];
+	char last[LAST][LAST_LEN];
+	unsigned long said;
+	int slot;         /* of open, that the operation is about; or -1 */
 	uint64_t show_ms; /* how long a change on the host may take to be seen */
-	uint64_t longest_ms;
+	uint64_t longest_ms, pause_us;
 	unsigned long host_changes, operations;
 };
 extern struct model t;

@@ -18,10 +18,17 @@ pattern(size_t n, uint64_t v)
 	return b;
 }
 
+static struct pair *
+any_slot(void)
+{
+	t.slot = (int)rnd(HANDLES);
+	return &t.open[t.slot];
+}
+
 struct pair *
 any_open(void)
 {
-	struct pair *p = &t.open[rnd(HANDLES)];
+	struct pair *p = any_slot();
 
 	return p->fd[0] >= 0 ? p : NULL;
 }
@@ -33,7 +40,7 @@ op_open_file(void)
 	static const int extra[] = {0, O_CREAT, O_CREAT, O_CREAT | O_EXCL, O_TRUNC,
 		O_CREAT | O_TRUNC, O_APPEND, O_CREAT | O_APPEND, O_NOFOLLOW};
 	static const mode_t perms[] = {0644, 0600, 0444, 0755, 04755, 0640};
-	struct pair *p = &t.open[rnd(HANDLES)];
+	struct pair *p = any_slot();
 	int flags = modes[rnd(4)] | extra[rnd(9)] | O_CLOEXEC | O_NONBLOCK;
 	mode_t mode = perms[rnd(6)];
 	struct outcome o[2];
@@ -55,7 +62,7 @@ op_open_file(void)
 void
 op_tmpfile(void)
 {
-	struct pair *p = &t.open[rnd(HANDLES)];
+	struct pair *p = any_slot();
 	char name[64], link[64];
 
 	path(name);
