@@ -361,9 +361,7 @@ entry_link(struct fs *fs, struct entry *e, struct inode *child)
 	if (child != NULL) {
 		list_add_tail(&child->names, &e->in_child);
 		e->parent->nkids++;
-		/* Found by another name of its: no need to hold on to the lost one. */
-		if (child->fd_held)
-			nodefd_drop_cached(fs, child);
+		lease_renew(fs, child);
 	} else {
 		list_add_tail(&fs->negatives, &e->in_child);
 		fs->nnegatives++;

@@ -393,8 +393,7 @@ nodefd_follow(struct fs *fs, struct inode *i)
 		return;
 	i->linked = true;
 	journal_inode(i);
-	if (i->fd_held)
-		nodefd_drop_cached(fs, i);
+	lease_renew(fs, i);
 	if (list_is_empty(&i->handles) || nodefd_get(fs, i, &n) < 0)
 		return;
 	list_foreach(l, tmp, &i->handles) if (n.owned)

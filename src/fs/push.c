@@ -103,6 +103,16 @@ lease_take(struct fs *fs, struct inode *i, int fd)
 	return true;
 }
 
+void
+lease_renew(struct fs *fs, struct inode *i)
+{
+	if (!i->fd_held)
+		return;
+	if (fs->push && i->key.type == S_IFREG)
+		lease_take(fs, i, i->fd);
+	nodefd_drop_cached(fs, i);
+}
+
 static bool
 has_writer(const struct inode *i)
 {

@@ -438,6 +438,8 @@ void push_void_names(struct fs *fs, const struct inode *i);
 void lease_drop(struct fs *fs, struct inode *i);
 /* By the host's doing it has lost its name: who has it open may go on. */
 void lease_hold(struct fs *fs, struct inode *i);
+/* It was held without a name, and has one again: which may be lost as the first was. */
+void lease_renew(struct fs *fs, struct inode *i);
 
 /* listing.c: the same for what folders hold. Each is called before the reply is made. */
 void listing_looked_up(struct fs *fs, struct inode *dir, const struct fuse_request *r);

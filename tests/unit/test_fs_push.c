@@ -317,6 +317,31 @@ test_made(void **state)
 	assert_true(w.found.id == 0);
 }
 
+/* A file that the guest's pump may have open, by itself: whatever becomes of its names. */
+static void
+test_found_again_and_lost(void **state)
+{
+	struct fk *k = *state;
+	int64_t fh;
+	uint64_t id;
+
+	fk_host_file(k, "f", "one");
+	id = fk_walk(k, "f");
+	fh = fk_open(k, id, O_RDONLY);
+	assert_true(fh > 0);
+	fk_release(k, id, (uint64_t)fh);
+	assert_int_equal(renameat(k->rootfd, "f", k->rootfd, "g"), 0);
+	assert_true(fk_wait_note(k, is_inval, &id, FK_WAIT_MS));
+	assert_int_equal(fk_lookup(k, FUSE_ROOT_ID, "g"), id);
+	assert_int_equal(unlinkat(k->rootfd, "g", 0), 0);
+	assert_true(fk_wait_note(k, is_inval, &id, FK_WAIT_MS));
+	assert_int_equal(
+		fk_call(k, FUSE_SETATTR, id,
+			FK_IN(fuse_setattr_in, .valid = FATTR_MODE, .mode = 0600), NULL, 0),
+		0);
+	assert_int_equal(fk_open(k, id, O_RDONLY) > 0, 1);
+}
+
 int
 main(void)
 {
@@ -330,6 +355,7 @@ main(void)
 		T(test_void_after_stale),
 		T(test_unwatched),
 		T(test_made),
+		T(test_found_again_and_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
