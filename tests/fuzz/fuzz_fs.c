@@ -80,7 +80,7 @@ world_make(struct world *w)
 
 	log_init("fuzz_fs", LOG_QUIET);
 	umask(0);
-	/* TMPDIR=/dev/shm spares the disk, which is most of what an input costs. */
+	/* TMPDIR in memory spares the disk, which is most of what an input costs. */
 	snprintf(w->dir, sizeof(w->dir), "%s/paddock-fuzz-XXXXXX", tmp != NULL ? tmp : "/tmp");
 	must(mkdtemp(w->dir) != NULL, "temporary folder");
 	memcpy(world_dir, w->dir, sizeof(world_dir));
