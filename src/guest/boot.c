@@ -159,9 +159,9 @@ set_kernel_knobs(void)
 	static const char *const knobs[][2] = {
 		/* For dockerd, which otherwise could only count, not limit. */
 		{"/sys/fs/cgroup/cgroup.subtree_control", "+cpuset +cpu +io +memory +pids"},
-		/* Data reaches the host soon: a killed machine is as a pulled plug. */
-		{"/proc/sys/vm/dirty_writeback_centisecs", "100"},
-		{"/proc/sys/vm/dirty_expire_centisecs", "200"},
+		/* What was written through a mapping is on the host within a second. */
+		{"/proc/sys/vm/dirty_writeback_centisecs", "30"},
+		{"/proc/sys/vm/dirty_expire_centisecs", "60"},
 		/* File watchers of editors, bundlers and test runners. */
 		{"/proc/sys/fs/inotify/max_user_watches", "524288"},
 		{"/proc/sys/fs/inotify/max_user_instances", "1024"},

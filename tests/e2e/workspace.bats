@@ -145,6 +145,36 @@ me() {
 	equal "$(ls "$W/app/a")" $'e\nnew'
 }
 
+@test "what is written through a mapping is on the host within a second, unasked" {
+	cat > "$W/app/map.py" <<-'PY'
+		# Writes each line of stdin to where "mapped" is mapped, without a word to the kernel.
+		import mmap, sys
+		with open("mapped", "r+b") as f:
+		    m = mmap.mmap(f.fileno(), 4096)
+		print("ready", flush=True)
+		for line in sys.stdin:
+		    m[:4] = line.strip().encode()
+		    print("written", flush=True)
+	PY
+	truncate -s 4096 "$W/app/mapped"
+	coproc MAP { pd exec -q -i ws python3 -u map.py; }
+	local in=${MAP[1]} out=${MAP[0]} pid=$MAP_PID word i start ms all=()
+	on_host() { [ "$(head -c 4 "$W/app/mapped" | tr -d '\0')" = "$1" ]; }
+	read -r -t 60 -u "$out" word && equal "$word" ready
+	for i in 1001 1002 1003 1004 1005; do
+		echo "$i" >&"$in"
+		read -r -t 30 -u "$out" word && equal "$word" written
+		start=${EPOCHREALTIME/./}
+		wait_until 10 on_host "$i"
+		all+=($(((${EPOCHREALTIME/./} - start) / 1000)))
+	done
+	eval "exec $in>&-"
+	wait "$pid"
+	echo "# milliseconds until it is on the host: ${all[*]}" >&3
+	# The quickest: on a loaded machine others take their time.
+	at_most "$(printf '%s\n' "${all[@]}" | sort -n | head -n 1)" 1000 "milliseconds until a mapped write is on the host"
+}
+
 @test "git on both sides of one repository" {
 	in_box ws 'mkdir repo && cd repo && git init -q && echo a > a && git add a && git commit -qm "from inside"'
 	cd "$W/app/repo"
