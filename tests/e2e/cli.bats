@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # The command line's grammar and messages, as far as no machine is needed for them.
 # shellcheck disable=SC2154
 

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # The sandbox's own Docker: starts at first use, builds, runs, pulls, keeps. No host Docker involved.
 # shellcheck disable=SC2154,SC2016
 

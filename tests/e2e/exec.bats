@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # paddock exec, and what the agent finds inside.
 # shellcheck disable=SC2154,SC2016
 

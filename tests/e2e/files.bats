@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # The workspace under load, from both sides: random operations in the guest that must end as on its
 # own disk, several programs at once, two sandboxes on one folder.
 # PADDOCK_LONG=SECONDS makes the random operations that long.

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # What a workspace may do to the host later, and what of it stays the sandbox's own (--shadow).
 # shellcheck disable=SC2154,SC2016
 

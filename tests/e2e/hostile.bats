@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # A guest that is an enemy, from the command line's side: junk on both cables, floods, panics. It may
 # lose its own machine; it may not hang a command, fill the host or touch another sandbox.
 # shellcheck disable=SC2154,SC2016

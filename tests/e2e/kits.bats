@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # Agents are kits: checked, extended, run; what they install is a layer that sandboxes share.
 # shellcheck disable=SC2154,SC2016
 

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # Several sandboxes: apart from each other, side by side, listed, removed. PADDOCK_E2E_MANY=1: twenty.
 # shellcheck disable=SC2154,SC2016
 

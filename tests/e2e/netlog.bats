@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # What the network says: denials in the client's own protocol, names that must agree, the forward
 # proxy, and the log of all of it. Beside each refusal is the same thing, allowed.
 # shellcheck disable=SC2154,SC2016

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # The policy: rules, presets, change while it runs, what stays. Two kinds of destination are at
 # hand: names that --resolve gives to a server on the host (allowed until a rule denies them), and
 # that server as the host's own service, host.docker.internal (denied until a rule allows it).

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # What stays: over stop, over the sudden death of every process of ours, over a host that restarts.
 # shellcheck disable=SC2154,SC2016
 

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # Published ports: from the host's loopback to the sandbox's own.
 # shellcheck disable=SC2154
 

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # Real programs in one sandbox on one workspace, with the host at work in it too.
 # PADDOCK_REGISTRY=URL adds npm ci and jest of an Express app from that registry (minutes).
 # shellcheck disable=SC2154,SC2016

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # examples/break-it.sh, as it stands: the story that it tells is true.
 # shellcheck disable=SC2154,SC2016
 

@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # The terminal: size, keys, full-screen programs, detach and attach, and what it is like afterwards.
 # shellcheck disable=SC2154,SC2016
 

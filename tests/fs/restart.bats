@@ -260,15 +260,15 @@ PY
 }
 
 @test "killed while a program writes and syncs: what was acknowledged is on the host" {
-	writer mnt/data 4000 >"$W/acks" &
+	writer mnt/data 1500 >"$W/acks" &
 	local job=$!
 	crashes_during "$job" 12
 	wait "$job"
 	[ "$CRASHES" -ge 3 ]
-	[ "$(wc -l <"$W/acks")" = 4000 ]
+	[ "$(wc -l <"$W/acks")" = 1500 ]
 	at_end=$(tail -n 1 "$W/acks")
 	[ "${at_end#* }" = 0 ] # a write at its offset is safe to do twice: not even an error
-	cmp host/data <(for i in $(seq -f %07.0f 0 3999); do yes "$i" | head -n 512; done)
+	cmp host/data <(python3 -c 'for i in range(1500): print(end="%07d\n" % i * 512)')
 	cmp mnt/data host/data
 }
 
@@ -278,7 +278,7 @@ PY
 		ln "plain/t/d$i/f1" "plain/t/d$i/hard" && ln -s f2 "plain/t/d$i/soft"
 	done
 	local rounds=0 kills=0
-	for round in 1 2 3 4; do
+	for round in 1 2; do
 		rm -rf mnt/t
 		tar -C plain -cf - t | tar -C mnt -xf - 2>"$W/err" &
 		job=$!
@@ -295,7 +295,7 @@ PY
 		cmp <(cd mnt && find . -printf '%p %y %m %n %l %s %i\n' | sort) \
 			<(cd host && find . -printf '%p %y %m %n %l %s %i\n' | sort)
 	done
-	[ "$rounds" = 4 ] && [ "$kills" -ge 6 ]
+	[ "$rounds" = 2 ] && [ "$kills" -ge 3 ]
 }
 
 @test "killed while many read and list: every byte is right, nobody hangs" {

@@ -189,7 +189,7 @@ test_matcher_model(void **state)
 	unsigned seed = 1;
 
 	(void)state;
-	for (int round = 0; round < 3000; round++) {
+	for (int round = 0; round < 600; round++) {
 		struct matcher m;
 		char texts[6][24], bytes[200];
 		size_t ntexts = 1 + (size_t)rand_r(&seed) % 6, n = 1 + (size_t)rand_r(&seed) % 200;
