@@ -43,8 +43,8 @@ known_name(const char *word)
 static void
 find_in(const char *name, const char *file, struct buf *out)
 {
-	char *argv[] = {(char *)"ssh-keygen", (char *)"-F", (char *)(uintptr_t)name, (char *)"-f",
-		(char *)(uintptr_t)file, NULL};
+	char *argv[] = {
+		(char *)"ssh-keygen", (char *)"-F", (char *)name, (char *)"-f", (char *)file, NULL};
 	CLEAN_BUF struct buf text = BUF_INIT;
 	char *save = NULL;
 
@@ -103,7 +103,7 @@ connect_agent(void)
 
 	if (path == NULL || path[0] == '\0' || strlen(path) >= sizeof(a.sun_path))
 		return -1;
-	strcpy(a.sun_path, path);
+	memcpy(a.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -1;

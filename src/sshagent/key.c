@@ -81,10 +81,9 @@ ec_key(const struct curve *c, struct ssh_bytes b)
 
 	if (!ssh_string(&b, &name) || !ssh_is(name, c->ssh) || !ssh_string(&b, &q) || b.n > 0)
 		return NULL;
-	OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(
-				       OSSL_PKEY_PARAM_GROUP_NAME, (char *)(uintptr_t)c->group, 0),
-		OSSL_PARAM_construct_octet_string(
-			OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)q.p, q.n),
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)c->group, 0),
+		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)q.p, q.n),
 		OSSL_PARAM_construct_end()};
 	return from_params("EC", params);
 }

@@ -194,13 +194,12 @@ open_session(struct relay *r)
 {
 	CLEAN_BUF struct buf payload = BUF_INIT;
 	CLEAN_STRV struct strv argv = {0};
-	struct session_open o = {
-		.op = SESSION_OP_EXEC, .stdin_open = true, .user = (char *)(uintptr_t) "root"};
+	struct session_open o = {.op = SESSION_OP_EXEC, .stdin_open = true, .user = (char *)"root"};
 
 	strv_add(&argv, guest_program);
 	strv_add(&argv, SSH_LINE_COMMAND);
 	o.argv = argv;
-	o.cwd = (char *)(uintptr_t) "/";
+	o.cwd = (char *)"/";
 	session_open_encode(&o, &payload);
 	frame_put(&r->session_out, SESSION_OPEN, payload.data, payload.len);
 }
