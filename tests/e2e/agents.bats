@@ -199,7 +199,7 @@ works() { # AGENT
 	in_box claude-box 'claude --version' </dev/null
 	term_open claude
 	term_type claude 'paddock run -q claude-box'
-	screen_shows claude "$(screen_of claude)" 90
+	screen_shows claude "$(screen_of claude)" 180
 	screen claude | cat -s >&3
 	term_key claude C-p C-q
 	screen_shows claude 'host$'
