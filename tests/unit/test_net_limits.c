@@ -3,6 +3,7 @@
  * makes them.
  */
 #include <poll.h>
+#include <sys/resource.h>
 
 #include "net_scene.h"
 
@@ -143,6 +144,108 @@ test_large_heads(void **state)
 	scene_stop(&s);
 }
 
+/* ---- so many and no more: what is beyond is refused at once, and others are served */
+
+static bool
+dns_answers(struct scene *s)
+{
+	uint8_t query[514], answer[514];
+	int n = res_mkquery(
+		ns_o_query, "x.example", ns_c_in, ns_t_a, NULL, 0, NULL, query + 2, 512);
+	int guest = guest_connect(&s->g, NET_GATEWAY, 53);
+	ssize_t got;
+
+	query[0] = 0;
+	query[1] = (uint8_t)n;
+	(void)!send(guest, query, (size_t)n + 2, MSG_NOSIGNAL);
+	got = recv(guest, answer, sizeof(answer), 0);
+	close(guest);
+	return got > 2;
+}
+
+static void
+test_dns_connections(void **state)
+{
+	int guests[NET_DNS_TCP_MAX], guest;
+	struct scene s;
+
+	(void)state;
+	scene_start(&s, "locked\nallow public.example --method GET\n");
+	for (size_t i = 0; i < ARRAY_LEN(guests); i++)
+		guests[i] = guest_connect(&s.g, NET_GATEWAY, 53);
+	guest = guest_connect(&s.g, NET_GATEWAY, 53);
+	peer_expect_reset(guest);
+	close(guest);
+	check_others(&s);
+	/* Each that ends makes room, once its end was seen. */
+	close(guests[0]);
+	while (!dns_answers(&s))
+		;
+	for (size_t i = 1; i < ARRAY_LEN(guests); i++)
+		close(guests[i]);
+	scene_stop(&s);
+}
+
+static void
+long_looks(struct scene *s)
+{
+	s->g.hooks.look_limit_ms = PEER_LIMIT_S * 10000;
+}
+
+/* Denied ones that are waited for, as they may say what they are; only so many of them are. */
+static void
+test_silent_denials(void **state)
+{
+	enum { WAITED_FOR = 256, MORE = 40 };
+	int guests[WAITED_FOR + MORE];
+	struct scene s;
+	uint32_t addr;
+
+	(void)state;
+	scene_start_with(&s, "locked\nallow public.example --method GET\n", long_looks);
+	addr = guest_resolve(&s.g, "denied.example");
+	for (size_t i = 0; i < ARRAY_LEN(guests); i++)
+		guests[i] = guest_connect(&s.g, addr, 9);
+	for (size_t i = WAITED_FOR; i < ARRAY_LEN(guests); i++)
+		peer_expect_reset(guests[i]);
+	assert_int_equal(recv(guests[0], (char[1]){0}, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	check_others(&s);
+	for (size_t i = 0; i < ARRAY_LEN(guests); i++)
+		close(guests[i]);
+	scene_stop(&s);
+}
+
+/* Names that the host's resolver does not answer. */
+static void
+test_lookups(void **state)
+{
+	enum { QUESTIONS = 1024 };
+	static int guests[QUESTIONS];
+	struct rlimit files;
+	struct scene s;
+	char name[32];
+	int guest;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = files.rlim_max < 20000 ? files.rlim_max : 20000;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	scene_start(&s, NULL);
+	for (int i = 0; i < QUESTIONS; i++) {
+		snprintf(name, sizeof(name), "hang%d.example", i);
+		guests[i] = guest_call(&s.g, name, s.port);
+	}
+	guest = guest_call(&s.g, "hang.example", s.port);
+	peer_expect_reset(guest);
+	close(guest);
+	assert_int_equal(recv(guests[0], (char[1]){0}, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	for (int i = 0; i < QUESTIONS; i++)
+		close(guests[i]);
+	scene_stop(&s);
+}
+
 int
 main(void)
 {
@@ -151,6 +254,9 @@ main(void)
 		cmocka_unit_test(test_slow_head),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_large_heads),
+		cmocka_unit_test(test_dns_connections),
+		cmocka_unit_test(test_silent_denials),
+		cmocka_unit_test(test_lookups),
 	};
 
 	make_network();
