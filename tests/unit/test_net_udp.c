@@ -112,16 +112,23 @@ run_flood(void)
 }
 
 static void
-run_guest(struct world *w)
+plug_in(struct world *w)
 {
 	static struct cable cable;
 	pthread_t thread;
-	char in[100];
-	int fd, many[6];
 
 	enter_own_network();
 	cable = (struct cable){make_nic(), w->net.tap_fd};
 	CHECK(pthread_create(&thread, NULL, run_cable, &cable) == 0);
+}
+
+static void
+run_guest(struct world *w)
+{
+	char in[100];
+	int fd, many[6];
+
+	plug_in(w);
 	/* What is allowed. 4000 bytes come and go in fragments. */
 	fd = udp_to(OPEN_NAME, OPEN_PORT);
 	check_echo(fd, 5);
@@ -154,6 +161,20 @@ run_guest(struct world *w)
 	check_refused(many[5], "cut");
 	step(w); /* now net is gone */
 	check_refused(call(SOCK_DGRAM, "93.184.216.34", 77), "without net");
+	_exit(0);
+}
+
+/* Between the two nothing is said, for longer than a flow lives. */
+static void
+run_idle_guest(struct world *w)
+{
+	int fd;
+
+	plug_in(w);
+	fd = udp_to(OPEN_NAME, OPEN_PORT);
+	check_echo(fd, 5);
+	step(w);
+	check_echo(fd, 6);
 	_exit(0);
 }
 
@@ -269,17 +290,17 @@ check_log(struct world *w)
 	CHECK(nlost == 0);
 }
 
-/* A flow that was used and went has its bytes in the log: 5 + 0 + 1472 + 4000 + 60000 + ... */
+/* A flow that was used and went has its bytes in the log. */
 static void
-check_bytes(struct world *w)
+check_bytes(struct world *w, uint64_t up, uint64_t down)
 {
 	uint64_t deadline = deadline_in_ms(10000);
 
 	for (;;) {
 		read_log(w);
 		for (size_t i = 0; i < nlog; i++)
-			if (log_[i].op == NETEVENT_CLOSE && log_[i].up == 65484 &&
-				log_[i].down == 65488)
+			if (log_[i].op == NETEVENT_CLOSE && log_[i].up == up &&
+				log_[i].down == down)
 				return;
 		CHECK(deadline_left_ms(deadline) > 0);
 		sched_yield();
@@ -345,7 +366,7 @@ go_on(struct world *w)
 }
 
 static void
-prepare(struct world *w, struct origin *o)
+prepare(struct world *w, struct origin *o, void (*guest)(struct world *w))
 {
 	const uint16_t port = OPEN_PORT;
 	struct sockaddr_in a, dead;
@@ -370,7 +391,7 @@ prepare(struct world *w, struct origin *o)
 	close(w->resolver[0]);
 	close(w->resolver[1]);
 	close(w->control[0]);
-	w->guest_pid = start(w, run_guest);
+	w->guest_pid = start(w, guest);
 	close(w->to_parent[1]);
 }
 
@@ -384,7 +405,7 @@ body(void *arg)
 	int stranger = bind_udp(&a);
 
 	(void)arg;
-	prepare(&w, &o);
+	prepare(&w, &o, run_guest);
 	CHECK(pthread_create(&echo, NULL, run_echo, &o) == 0);
 	await_step(&w);
 	CHECK(sendto(stranger, "evil", 4, 0, (struct sockaddr *)&o.last, sizeof(o.last)) == 4);
@@ -394,7 +415,7 @@ body(void *arg)
 	check_log(&w);
 	go_on(&w);
 	await_step(&w);
-	check_bytes(&w);
+	check_bytes(&w, 65484, 65488); /* 5 + 0 + 1472 + 4000 + 60000 + ... */
 	check_flood(&w);
 	CHECK(find_event(NETEVENT_UDP, NETEVENT_BLOCKED, OPEN_NAME, OPEN_PORT) == NULL);
 	set_policy(&w, "locked\nallow " OPEN_NAME "\n");
@@ -409,6 +430,35 @@ body(void *arg)
 	jail_release(&w.jail);
 }
 
+/* One that is used no more goes, and the next datagram begins another. */
+static void
+idle_body(void *arg)
+{
+	struct world w = {.origin = -1, .hooks = {.udp_idle_ms = 300, .udp_unanswered_ms = 300}};
+	struct origin o;
+	pthread_t echo;
+
+	(void)arg;
+	prepare(&w, &o, run_idle_guest);
+	CHECK(pthread_create(&echo, NULL, run_echo, &o) == 0);
+	await_step(&w);
+	check_bytes(&w, 5, 5);
+	go_on(&w);
+	CHECK(await(w.guest_pid) == 0);
+	check_bytes(&w, 6, 6);
+	kill(w.net_pid, SIGKILL);
+	CHECK(await(w.net_pid) == 128 + SIGKILL);
+	CHECK(await(w.resolver_pid) == 0);
+	jail_release(&w.jail);
+}
+
+static void
+test_idle(void **state)
+{
+	(void)state;
+	assert_int_equal(run_child(idle_body, NULL, 0), 0);
+}
+
 static void
 test_udp(void **state)
 {
@@ -421,6 +471,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_idle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
