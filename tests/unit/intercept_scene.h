@@ -1,8 +1,7 @@
 #pragma once
 /* TLS that is looked into: the net role with a signer, one origin, and what the log is told. */
+#include "net_events.h"
 #include "net_tls.h"
-
-#include <wire/netevent.h>
 
 #define PAGE   "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 #define GET(p) "GET " p " HTTP/1.1\r\nHost: public.example\r\n\r\n"
@@ -31,8 +30,7 @@ scene_start_with(struct scene *s, const char *policy, void (*more)(struct scene 
 	tls_world_start(&s->w);
 	s->server = tls_server_ctx(&s->w.authority, "public.example", tls_now());
 	s->origin = origin_at(FAKE_PUBLIC, &s->port, 20);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->events), 0);
-	peer_limit(s->events[1]);
+	events_open(s->events);
 	s->g.own_policy = true;
 	assert_int_equal(policy_decode(policy, strlen(policy), &s->g.policy, &e), 0);
 	s->g.events_fd = s->events[0];
@@ -56,8 +54,7 @@ scene_stop(struct scene *s)
 {
 	rig_stop(&s->g);
 	close(s->origin);
-	close(s->events[0]);
-	close(s->events[1]);
+	events_close(s->events);
 	SSL_CTX_free(s->server);
 	tls_world_stop(&s->w);
 }
@@ -65,16 +62,7 @@ scene_stop(struct scene *s)
 static inline struct netevent
 next_event(struct scene *s)
 {
-	uint8_t bytes[NETEVENT_WIRE_MAX];
-	struct netevent ev;
-	ssize_t n;
-
-	do {
-		n = peer_recv(s->events[1], bytes, sizeof(bytes), 0);
-		assert_true(n > 0);
-		assert_int_equal(netevent_decode(bytes, (size_t)n, &ev), 0);
-	} while (ev.kind == NETEVENT_DNS);
-	return ev;
+	return events_next(s->events);
 }
 
 static inline void

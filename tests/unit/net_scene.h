@@ -1,7 +1,6 @@
 #pragma once
 /* The net role with one origin, and what it tells the network log. */
-#include <wire/netevent.h>
-
+#include "net_events.h"
 #include "net_rig.h"
 
 #define PAGE "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -23,7 +22,7 @@ scene_start_with(struct scene *s, const char *policy, void (*more)(struct scene 
 
 	memset(s, 0, sizeof(*s));
 	s->origin = origin_at(FAKE_PUBLIC, &s->port, 20);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->events), 0);
+	events_open(s->events);
 	if (at != NULL) {
 		snprintf(text, sizeof(text), "%.*s%u%s", (int)(at - policy), policy, s->port,
 			at + strlen("PORT"));
@@ -35,7 +34,6 @@ scene_start_with(struct scene *s, const char *policy, void (*more)(struct scene 
 	}
 	s->g.hooks.gate_limit_ms = 300;
 	s->g.events_fd = s->events[0];
-	peer_limit(s->events[1]);
 	if (more != NULL)
 		more(s);
 	rig_start(&s->g);
@@ -52,24 +50,14 @@ scene_stop(struct scene *s)
 {
 	rig_stop(&s->g);
 	close(s->origin);
-	close(s->events[0]);
-	close(s->events[1]);
+	events_close(s->events);
 }
 
 /* The next record that is no question of DNS. */
 static inline struct netevent
 next_event(struct scene *s)
 {
-	uint8_t bytes[NETEVENT_WIRE_MAX];
-	struct netevent ev;
-	ssize_t n;
-
-	do {
-		n = peer_recv(s->events[1], bytes, sizeof(bytes), 0);
-		assert_true(n > 0);
-		assert_int_equal(netevent_decode(bytes, (size_t)n, &ev), 0);
-	} while (ev.kind == NETEVENT_DNS);
-	return ev;
+	return events_next(s->events);
 }
 
 static inline void

@@ -2,11 +2,11 @@
  * Credentials in the net role, between scripted guests and origins: attack rows E1, E2, E4, E8, and
  * answers that echo a value.
  */
-#include "net_h2.h"
-
 #include <base/mem.h>
 #include <cred/secret.h>
-#include <wire/netevent.h>
+
+#include "net_events.h"
+#include "net_h2.h"
 
 #define HOST  "public.example"
 #define HELD  "sk-held-0123456789abcdef"
@@ -36,8 +36,7 @@ scene_start(struct scene *s)
 	tls_world_start(&s->w);
 	s->server = tls_server_ctx(&s->w.authority, HOST, tls_now());
 	s->origin = origin_at(FAKE_PUBLIC, &port, 20);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->events), 0);
-	peer_limit(s->events[1]);
+	events_open(s->events);
 	s->g.own_policy = true;
 	assert_int_equal(policy_decode(POLICY, strlen(POLICY), &s->g.policy, &e), 0);
 	s->g.events_fd = s->events[0];
@@ -51,8 +50,7 @@ scene_stop(struct scene *s)
 {
 	rig_stop(&s->g);
 	close(s->origin);
-	close(s->events[0]);
-	close(s->events[1]);
+	events_close(s->events);
 	SSL_CTX_free(s->server);
 	tls_world_stop(&s->w);
 }
@@ -125,14 +123,7 @@ meet_h2(struct scene *s, const char *host, SSL_CTX *server, struct h2_end *guest
 static struct netevent
 next_event(struct scene *s)
 {
-	uint8_t bytes[NETEVENT_WIRE_MAX];
-	struct netevent ev;
-	ssize_t n = peer_recv(s->events[1], bytes, sizeof(bytes), 0);
-
-	assert_true(n > 0);
-	assert_int_equal(netevent_decode(bytes, (size_t)n, &ev), 0);
-	assert_null(memmem(bytes, (size_t)n, VALUE, strlen(VALUE)));
-	return ev;
+	return events_next(s->events);
 }
 
 static void
