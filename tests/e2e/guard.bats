@@ -115,3 +115,45 @@ session() {
 	run --separate-stderr pd run -q --name box --allow-hooks
 	fails_with 2 "was made with another --allow-hooks"
 }
+
+# what_it_may SANDBOX: all of a sandbox that a file could widen, without its name and folder.
+what_it_may() {
+	inspect_get "$1" '| {agent, image, read_only: .workspaces | map(.read_only), cpus, memory_bytes, disk_bytes,
+		env, resolve, ports, allow_hooks, with_settings, shadows}'
+	pd network ls "$1" | sed "s/$1/NAME/g"
+}
+
+@test "files of our own kind in a workspace are not read, but where the command names them" {
+	local dir=$E2E/ws/ours name
+	mkdir -p "$dir"/{.paddock/kits,kits,paddock/kits,.config/paddock/kits,.devcontainer} "$E2E/ws/bare"
+	cat > "$dir/shell.yaml" <<-'YAML'
+		name: shell
+		extends: shell
+		env: {FROM_WORKSPACE: "1"}
+		network: {allow: ["evil.test"]}
+	YAML
+	for name in .paddock.yaml .paddock.yml paddock.yaml paddock.yml .paddock/{config,kit,shell,kits/shell}.yaml \
+		{kits,paddock/kits,.config/paddock/kits}/shell.yaml; do
+		cp "$dir/shell.yaml" "$dir/$name"
+	done
+	for name in .paddock.json paddock.json .paddock/{config,sandbox,policy}.json sandbox.json policy.json \
+		.devcontainer/devcontainer.json; do
+		printf '{"version": 1, "workspaces": [{"path": "/etc"}], "mounts": ["source=/etc,target=/etc"], "ports": ["8080"],
+			"env": {"FROM_WORKSPACE": "1"}, "allow_hooks": true, "default": "allow", "initializeCommand": "touch %s/ran"}' \
+			"$E2E" > "$dir/$name"
+	done
+	echo 'FROM_WORKSPACE=1' | tee "$dir/.env" > "$dir/.paddock.env"
+	# From within the folder, as one does.
+	(cd "$dir" && make_box ours .)
+	make_box bare "$E2E/ws/bare"
+	equal "$(what_it_may ours)" "$(what_it_may bare)"
+	equal "$(inspect_get ours '.workspaces | map(.path) | join(" ")')" "$dir"
+	equal "$(in_box ours 'echo "${FROM_WORKSPACE:-none}"')" none
+	[ ! -e "$E2E/ran" ]
+	pd rm -f ours bare
+	# Control: named by its path it counts.
+	(cd "$dir" && pd create -q --memory 1g --name ours ./shell.yaml . >/dev/null)
+	equal "$(in_box ours 'echo "$FROM_WORKSPACE"')" 1
+	has "$(what_it_may ours)" evil.test
+	pd rm -f ours
+}

@@ -147,38 +147,44 @@ express() {
 	has "$(cat "$E2E/express")" "1 passed"
 }
 
+# quantile PERCENT NUMBER...
+quantile() {
+	printf '%s\n' "${@:2}" | sort -n | sed -n "$((($# - 2) * $1 / 100 + 1))p"
+}
+
 @test "editors on the host: vim and save-by-rename are seen in the guest, how soon" {
 	echo one > "$W/edited"
 	cat > "$W/see.py" <<-'PY'
-		# Says "ready", then for each line of stdin how many milliseconds until the file shows it.
-		import sys, time
-		open("edited").read()
-		print("ready", flush=True)
-		for line in sys.stdin:
-		    start = time.monotonic()
-		    while open("edited").read() != line:
-		        if time.monotonic() - start > 10: sys.exit("not seen: " + line)
-		    print(int((time.monotonic() - start) * 1000), flush=True)
+		# Says what the file shows, whenever that is something else: looked at all the time.
+		import time
+		old = ""
+		while old != "end\n":
+		    with open("edited") as f: new = f.read()
+		    if new != old and new.endswith("\n"):
+		        print(new, end="", flush=True)
+		        old = new
+		    time.sleep(0.001)
 	PY
-	coproc SEE { pd exec -q -i prog python3 -u see.py; }
-	local in=${SEE[1]} pid=$SEE_PID word i all=()
-	read -r -t 60 -u "${SEE[0]}" word && equal "$word" ready
-	for i in $(seq 12); do
+	coproc SEE { pd exec -q prog python3 -u see.py; }
+	local out=${SEE[0]} pid=$SEE_PID word i changed all=()
+	read -r -t 60 -u "$out" word && equal "$word" one
+	for i in $(seq "${PADDOCK_EDITS:-12}"); do
 		case $((i % 4)) in
-		0) vim -u NONE -i NONE -N -es -c "call setline(1, 'line $i')" -c wq "$W/edited" ;;
-		1) vim -u NONE -i NONE -N -es -c 'set backup backupcopy=no' -c "call setline(1, 'line $i')" -c wq "$W/edited" ;;
-		2) echo "line $i" > "$W/.edited.tmp" && mv "$W/.edited.tmp" "$W/edited" ;;
-		3) echo "line $i" > "$W/edited" ;;
+		0) vim -u NONE -i NONE -N -es -c "call setline(1, 'line$i')" -c wq "$W/edited" ;;
+		1) vim -u NONE -i NONE -N -es -c 'set backup backupcopy=no' -c "call setline(1, 'line$i')" -c wq "$W/edited" ;;
+		2) echo "line$i" > "$W/.edited.tmp" && mv "$W/.edited.tmp" "$W/edited" ;;
+		3) echo "line$i" > "$W/edited" ;;
 		esac
-		equal "$(cat "$W/edited")" "line $i"
-		echo "line $i" >&"$in"
-		read -r -t 30 -u "${SEE[0]}" word
-		all+=("$word")
+		equal "$(cat "$W/edited")" "line$i"
+		# With its way back to here, that is.
+		while [ "$word" != "line$i" ]; do read -r -t 30 -u "$out" word; done
+		word=${EPOCHREALTIME/./} changed=$(stat -c %.6Z "$W/edited")
+		all+=($(((word - ${changed/./}) / 1000)))
 	done
-	eval "exec $in>&-"
+	echo end > "$W/edited"
 	wait "$pid"
-	echo "# milliseconds until seen: ${all[*]}" >&3
-	for i in "${all[@]}"; do at_most "$i" 1000 "milliseconds until an edit is seen"; done
+	echo "# milliseconds until seen: median $(quantile 50 "${all[@]}"), p95 $(quantile 95 "${all[@]}"), of ${#all[@]}: ${all[*]}" >&3
+	at_most "$(quantile 50 "${all[@]}")" 1000 "milliseconds until an edit is seen"
 }
 
 @test "watchers in the guest hear of the host's changes by looking, and are told to look" {

@@ -158,7 +158,7 @@ me() {
 	PY
 	truncate -s 4096 "$W/app/mapped"
 	coproc MAP { pd exec -q -i ws python3 -u map.py; }
-	local in=${MAP[1]} out=${MAP[0]} pid=$MAP_PID word i start ms all=()
+	local in=${MAP[1]} out=${MAP[0]} pid=$MAP_PID word i start all=()
 	on_host() { [ "$(head -c 4 "$W/app/mapped" | tr -d '\0')" = "$1" ]; }
 	read -r -t 60 -u "$out" word && equal "$word" ready
 	for i in 1001 1002 1003 1004 1005; do
