@@ -27,6 +27,7 @@
 
 #include "certs.h"
 #include "devices.h"
+#include "flows.h"
 #include "guest.h"
 #include "netcfg.h"
 #include "step.h"
@@ -250,8 +251,7 @@ set_machine_id(struct guest *g, const struct identity *i, struct err *e)
 	char line[34];
 
 	(void)g;
-	(void)i;
-	if (stat("/etc/machine-id", &st) == 0 && st.st_size >= 33)
+	if (!(i->again & IDENTITY_OTHER) && stat("/etc/machine-id", &st) == 0 && st.st_size >= 33)
 		return 0;
 	if (getrandom(id, sizeof(id), 0) != sizeof(id))
 		return err_sys(e, errno, "machine-id");
@@ -264,7 +264,16 @@ set_machine_id(struct guest *g, const struct identity *i, struct err *e)
 static int
 set_workspaces(struct guest *g, const struct identity *i, struct err *e)
 {
+	/* They are there, as they were. */
+	if (i->again != 0)
+		return 0;
 	return workspaces_mount(g, i, WORKSPACES_LIMIT_MS, e);
+}
+
+static int
+reset_flows(struct guest *g, const struct identity *i, struct err *e)
+{
+	return i->again & IDENTITY_WOKEN ? flows_reset(g->network.address, e) : 0;
 }
 
 /* What still came up while the link was served already. */
@@ -288,6 +297,7 @@ static const struct {
 	{"entropy", add_entropy, true},
 	{"host name", set_hostname, true},
 	{"network", set_network, true},
+	{"connections", reset_flows, false},
 	{"names", set_names, false},
 	{"time zone", set_timezone, false},
 	{"certificates", set_certificates, false},

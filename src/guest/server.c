@@ -11,7 +11,9 @@
  * has left an attempt reads no second SETTINGS frame of ours, to acknowledge in vain.
  *
  * A client begins with its preface; what comes before that is dropped, for it belongs to a client
- * that was there before (the machine may have been saved, and woken at another line).
+ * that was there before (the machine may have been saved, and woken at another line). A machine
+ * that is saved in the midst of a conversation knows the next client by the wake word
+ * (wire/line.h).
  *
  * The port reads as end of file while no host is connected (virtio_console.c of Linux); a new host
  * wakes its pollers. Hence the edge-triggered wait in that state.
@@ -43,6 +45,9 @@ struct server {
 	size_t preface; /* bytes of it that have come; LINE_PREFACE_LEN: all */
 	bool heard;     /* a host has spoken properly: before that, nothing is said */
 	bool lost;      /* no host on the line */
+	bool armed;     /* wake holds something */
+	uint8_t wake[LINE_WAKE];
+	struct buf recent; /* the last bytes that came, while armed */
 	struct loop_timer *flush_timer;
 	const struct stream_ops *ops;
 	void *ops_arg;
@@ -87,10 +92,10 @@ stream_new(struct server *s, int32_t id)
 }
 
 static void
-stream_gone(struct stream *st)
+stream_gone(struct stream *st, bool slept)
 {
 	if (st->owner != NULL)
-		st->server->ops->gone(st->owner);
+		st->server->ops->gone(st->owner, slept);
 	*st->pprev = st->next;
 	if (st->next != NULL)
 		st->next->pprev = st->pprev;
@@ -244,7 +249,7 @@ on_stream_close(nghttp2_session *h2, int32_t id, uint32_t code, void *arg)
 	(void)arg;
 	if (st != NULL) {
 		nghttp2_session_set_stream_user_data(h2, id, NULL);
-		stream_gone(st);
+		stream_gone(st, false);
 	}
 	return 0;
 }
@@ -282,22 +287,28 @@ h2_new(struct server *s)
 }
 
 static void
-drop_streams(struct server *s)
+drop_streams(struct server *s, bool slept)
 {
 	while (s->streams != NULL)
-		stream_gone(s->streams);
+		stream_gone(s->streams, slept);
+}
+
+static void
+begin_anew(struct server *s, bool slept)
+{
+	drop_streams(s, slept);
+	nghttp2_session_del(s->h2);
+	s->h2 = h2_new(s);
+	buf_clear(&s->out);
+	s->heard = false;
+	s->preface = 0;
 }
 
 /* The peer is gone or talks nonsense: whatever it had is over, the next one starts afresh. */
 static void
 reset(struct server *s)
 {
-	drop_streams(s);
-	nghttp2_session_del(s->h2);
-	s->h2 = h2_new(s);
-	buf_clear(&s->out);
-	s->heard = false;
-	s->preface = 0;
+	begin_anew(s, false);
 }
 
 static void
@@ -330,6 +341,34 @@ feed(struct server *s, const uint8_t *p, size_t n)
 	return nghttp2_session_mem_recv(s->h2, p, n) < 0 ? -EPROTO : 0;
 }
 
+/* Whether the wake word is in what has come; what follows it is left in the buffer. */
+static bool
+has_woken(struct server *s, struct buf *in)
+{
+	const uint8_t *at;
+
+	buf_append(&s->recent, in->data, in->len);
+	at = memmem(s->recent.data, s->recent.len, s->wake, LINE_WAKE_HALF);
+	if (at == NULL) {
+		if (s->recent.len > LINE_WAKE_HALF - 1)
+			buf_consume(&s->recent, s->recent.len - (LINE_WAKE_HALF - 1));
+		return false;
+	}
+	buf_consume(&s->recent, (size_t)(at - s->recent.data) + LINE_WAKE_HALF);
+	buf_clear(in);
+	buf_append(in, s->recent.data, s->recent.len);
+	return true;
+}
+
+static void
+wake(struct server *s)
+{
+	begin_anew(s, true);
+	buf_append(&s->out, s->wake + LINE_WAKE_HALF, LINE_WAKE - LINE_WAKE_HALF);
+	s->armed = false;
+	buf_release(&s->recent);
+}
+
 static void
 read_port(struct server *s)
 {
@@ -346,6 +385,8 @@ read_port(struct server *s)
 		s->lost = false;
 		loop_io_set(s->io, EPOLLIN);
 	}
+	if (s->armed && has_woken(s, &in))
+		wake(s);
 	if (feed(s, in.data, in.len) < 0)
 		reset(s);
 	flush_soon(s);
@@ -447,12 +488,21 @@ server_free(struct server *s)
 {
 	if (s == NULL)
 		return;
-	drop_streams(s);
+	drop_streams(s, false);
 	nghttp2_session_del(s->h2);
 	loop_io_del(s->io);
 	loop_timer_del(s->flush_timer);
 	buf_release(&s->out);
+	buf_release(&s->recent);
 	free(s);
+}
+
+void
+server_expect_wake(struct server *s, const uint8_t word[LINE_WAKE])
+{
+	memcpy(s->wake, word, LINE_WAKE);
+	buf_clear(&s->recent);
+	s->armed = true;
 }
 
 void

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <wire/line.h>
+
 #include "loop.h"
 
 struct server;
@@ -23,13 +25,19 @@ struct stream_ops {
 	void (*eof)(void *owner);
 	/* stream_room() has become more than nothing again. */
 	void (*room)(void *owner);
-	/* The stream is no more: the last call. Comes for each stream, after stream_end() too. */
-	void (*gone)(void *owner);
+	/*
+	 * The stream is no more: the last call. Comes for each stream, after stream_end() too.
+	 * slept: the machine was saved, and has woken at another line.
+	 */
+	void (*gone)(void *owner, bool slept);
 };
 
 /* The port stays the caller's and is made non-blocking. NULL with errno on failure. */
 struct server *server_new(struct loop *l, int port_fd, const struct stream_ops *ops, void *ops_arg);
 void server_free(struct server *s); /* tells the owners that their streams are gone */
+
+/* From now on this word (wire/line.h) begins another connection, whatever is under way. */
+void server_expect_wake(struct server *s, const uint8_t word[LINE_WAKE]);
 
 /* Calls cb once everything that was said has been written to the port. */
 void server_on_flushed(struct server *s, void (*cb)(void *arg), void *arg);

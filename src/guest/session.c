@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <base/mem.h>
 #include <wire/frame.h>
@@ -102,12 +103,15 @@ op_identity(struct client *c, const struct session_open *o)
 	struct identity i;
 	struct err e;
 
-	if (g->has_identity) {
-		client_error(c, 125, "this machine has been told who it is already");
-		return;
-	}
 	if (identity_decode(o->identity.data, o->identity.len, &i) < 0) {
 		client_error(c, 125, "the identity is not well-formed");
+		return;
+	}
+	if (g->has_identity != (i.again != 0)) {
+		client_error(c, 125, "this machine has %s",
+			g->has_identity ? "been told who it is already"
+					: "not been told yet who it is");
+		identity_release(&i);
 		return;
 	}
 	if (guest_identity_apply(g, &i, &e) < 0) {
@@ -178,6 +182,50 @@ op_listeners(struct client *c)
 	answer_list(c, &list);
 }
 
+/* The client may go before what it waits for is done. */
+static void
+save_gone(struct client *c)
+{
+	*(struct client **)c->of = NULL;
+}
+
+static const struct client_role save_role = {.gone = save_gone};
+
+static void
+on_synced(void *arg, pid_t pid, int status)
+{
+	struct client **waiting = arg, *c = *waiting;
+
+	(void)pid;
+	(void)status;
+	free(waiting);
+	if (c != NULL)
+		client_exit(c, 0);
+}
+
+/* In a process of its own: a disk, or a host, that hangs must not hold us up. */
+static void
+op_save(struct client *c, const struct session_open *o)
+{
+	struct client **waiting;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		sync();
+		_exit(0);
+	}
+	if (pid < 0) {
+		client_error(c, 125, "fork: %s", strerror(errno));
+		return;
+	}
+	server_expect_wake(c->all->server, o->wake.data);
+	waiting = xcalloc(1, sizeof(struct client *));
+	*waiting = c;
+	c->role = &save_role;
+	c->of = waiting;
+	loop_child_watch(c->all->guest->loop, pid, on_synced, waiting);
+}
+
 static void
 open_client(struct client *c, const struct session_open *o)
 {
@@ -209,6 +257,9 @@ open_client(struct client *c, const struct session_open *o)
 		break;
 	case SESSION_OP_LISTENERS:
 		op_listeners(c);
+		break;
+	case SESSION_OP_SAVE:
+		op_save(c, o);
 		break;
 	}
 }
@@ -335,10 +386,11 @@ on_room(void *owner)
 }
 
 static void
-on_gone(void *owner)
+on_gone(void *owner, bool slept)
 {
 	struct client *c = owner;
 
+	c->slept = slept;
 	if (c->role != NULL && c->role->gone != NULL)
 		c->role->gone(c);
 	buf_release(&c->in);

@@ -45,6 +45,7 @@ struct client {
 	struct buf in;            /* the start of a frame */
 	size_t unconsumed;        /* bytes that came and for which no window was given back */
 	bool opened, done, ended; /* ended: the client's direction is */
+	bool slept;               /* it has gone because the machine was saved */
 	const struct client_role *role;
 	void *of; /* the role's */
 };

@@ -141,6 +141,9 @@ role_gone(struct client *c)
 	s->client = NULL;
 	session_redraw_end(s);
 	session_want_output(s, true);
+	/* Nobody has left it: it goes on without. */
+	if (c->slept)
+		s->detached = true;
 	if (!s->tty && !s->detached)
 		hang_up(s);
 	if (s->exited)

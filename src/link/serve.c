@@ -59,6 +59,9 @@ struct link {
 	struct conn *conns;
 	size_t nconns, nports; /* nports: of them, of published ports */
 	bool told_up;
+	/* The guest's half of the wake word, until it has come; what came last meanwhile. */
+	const uint8_t *awaited;
+	struct buf recent;
 	struct pollfd polls[2 + LINE_STREAMS_MAX];
 	size_t npolls;
 };
@@ -296,6 +299,26 @@ tell(struct link *l, char msg)
 		log_warn("link: control: %s", strerror(errno));
 }
 
+/* What comes before the guest's half of the wake word was for another line. False: no more. */
+static bool
+skip_to_answer(struct link *l, struct buf *in)
+{
+	const uint8_t *at;
+
+	buf_append(&l->recent, in->data, in->len);
+	buf_clear(in);
+	at = memmem(l->recent.data, l->recent.len, l->awaited, LINE_WAKE - LINE_WAKE_HALF);
+	if (at == NULL) {
+		if (l->recent.len > LINE_WAKE_HALF - 1)
+			buf_consume(&l->recent, l->recent.len - (LINE_WAKE_HALF - 1));
+		return false;
+	}
+	at += LINE_WAKE - LINE_WAKE_HALF;
+	buf_append(in, at, (size_t)(l->recent.data + l->recent.len - at));
+	l->awaited = NULL;
+	return true;
+}
+
 static int
 read_line(struct link *l, struct err *e)
 {
@@ -309,6 +332,8 @@ read_line(struct link *l, struct err *e)
 		return err_set(e, EPIPE, "the machine closed the line");
 	if (n < 0)
 		return err_sys(e, (int)-n, "the line");
+	if (l->awaited != NULL && !skip_to_answer(l, &in))
+		return 0;
 	r = mux_feed(l->mux, in.data, in.len, e);
 	if (r == 0 && !l->told_up && mux_is_up(l->mux)) {
 		l->told_up = true;
@@ -483,6 +508,10 @@ link_serve(const struct link_options *o, struct err *e)
 	l->line = o->line_fd;
 	l->control = o->control_fd;
 	l->mux = mux_new();
+	if (o->wake != NULL) {
+		buf_append(&l->out, o->wake, LINE_WAKE_HALF);
+		l->awaited = o->wake + LINE_WAKE_HALF;
+	}
 	r = write_line(l, e);
 	if (r == 0)
 		do
@@ -496,6 +525,7 @@ link_serve(const struct link_options *o, struct err *e)
 		conn_free(l, l->conns);
 	mux_free(l->mux);
 	buf_release(&l->out);
+	buf_release(&l->recent);
 	free(l);
 	return r;
 }

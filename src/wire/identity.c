@@ -24,6 +24,7 @@ enum {
 	TAG_GATEWAY,
 	TAG_DISK,
 	TAG_SHADOW,
+	TAG_AGAIN,
 };
 
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -94,6 +95,7 @@ identity_encode(const struct identity *i, struct buf *out)
 	put_opt(out, TAG_ADDRESS, i->address);
 	put_opt(out, TAG_GATEWAY, i->gateway);
 	tlv_put_u64(out, TAG_DISK, i->disk_bytes);
+	tlv_put_u64(out, TAG_AGAIN, i->again);
 }
 
 static int
@@ -175,6 +177,8 @@ field(struct identity *i, const struct tlv *t)
 		return tlv_str(t, 63, &i->gateway);
 	case TAG_DISK:
 		return tlv_u64(t, &i->disk_bytes);
+	case TAG_AGAIN:
+		return get_u32(t, &i->again);
 	case TAG_SHADOW:
 		return t->n == 0 || t->p[0] != '/'
 			       ? -EBADMSG

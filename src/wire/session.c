@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <wire/line.h>
 #include <wire/session.h>
 #include <wire/tlv.h>
 
@@ -21,6 +22,7 @@ enum {
 	TAG_INFO,
 	TAG_PID,
 	TAG_COMMAND,
+	TAG_WAKE,
 };
 
 enum {
@@ -40,6 +42,7 @@ session_open_release(struct session_open *o)
 	free(o->cwd);
 	free(o->user);
 	buf_release(&o->identity);
+	buf_release(&o->wake);
 	memset(o, 0, sizeof(*o));
 }
 
@@ -66,6 +69,8 @@ session_open_encode(const struct session_open *o, struct buf *out)
 	tlv_put_u64(out, TAG_PORT, o->port);
 	if (o->identity.len > 0)
 		tlv_put(out, TAG_IDENTITY, o->identity.data, o->identity.len);
+	if (o->wake.len > 0)
+		tlv_put(out, TAG_WAKE, o->wake.data, o->wake.len);
 }
 
 static int
@@ -87,7 +92,7 @@ open_field(struct session_open *o, const struct tlv *t)
 
 	switch (t->tag) {
 	case TAG_OP:
-		r = get_max(t, SESSION_OP_LISTENERS, &v);
+		r = get_max(t, SESSION_OP_SAVE, &v);
 		o->op = (enum session_op)v;
 		break;
 	case TAG_ARG:
@@ -126,6 +131,10 @@ open_field(struct session_open *o, const struct tlv *t)
 		buf_clear(&o->identity);
 		buf_append(&o->identity, t->p, t->n);
 		break;
+	case TAG_WAKE:
+		buf_clear(&o->wake);
+		buf_append(&o->wake, t->p, t->n);
+		break;
 	default: /* a newer peer's field: skipped */
 		break;
 	}
@@ -146,6 +155,8 @@ open_is_whole(const struct session_open *o)
 		return o->identity.len > 0;
 	case SESSION_OP_FORWARD:
 		return o->port > 0;
+	case SESSION_OP_SAVE:
+		return o->wake.len == LINE_WAKE;
 	case SESSION_OP_ATTACH:
 	case SESSION_OP_SHUTDOWN:
 	case SESSION_OP_LIST:

@@ -24,6 +24,7 @@
 #include "guest_harness.h"
 #include "session.h"
 
+const uint8_t *rig_wake;
 bool rig_without_identity;
 void (*rig_crumbs)(int a, int b);
 
@@ -98,7 +99,7 @@ guest_main(int line, int life)
 static void
 link_main(int line, int control)
 {
-	struct link_options o = {.line_fd = line, .control_fd = control};
+	struct link_options o = {.line_fd = line, .control_fd = control, .wake = rig_wake};
 	struct err e;
 	int r = link_serve(&o, &e);
 
@@ -196,10 +197,16 @@ rig_stop_guest(struct rig *r)
 }
 
 void
-rig_stop(struct rig *r)
+rig_stop_link(struct rig *r)
 {
 	close(r->control);
 	ended_well(r->link);
+}
+
+void
+rig_stop(struct rig *r)
+{
+	rig_stop_link(r);
 	if (r->between > 0)
 		ended_well(r->between);
 	if (r->guest > 0)

@@ -23,11 +23,16 @@ extern bool rig_without_identity;
 /* A process between the two ends of the line, that carries what it reads of each to the other. */
 extern void (*rig_crumbs)(int a, int b);
 
+/* For rig_start_link: the word by which the guest is woken; NULL: it is not. */
+extern const uint8_t *rig_wake;
+
 void rig_start(struct rig *r);
 /* The guest alone; the test is what is on the other end of the line. */
 void rig_start_guest(struct rig *r, int *ret_line);
 /* And now the link role on it. */
 void rig_start_link(struct rig *r, int line);
+/* The link role ends; whoever has the line as well keeps it. */
+void rig_stop_link(struct rig *r);
 void rig_stop(struct rig *r); /* and both must have ended well */
 void rig_stop_guest(struct rig *r);
 int rig_connect(struct rig *r); /* a client's socket */

@@ -9,12 +9,14 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include <base/clock.h>
 #include <base/io.h>
+#include <wire/line.h>
 
 #include "guest_harness.h"
 #include "h2_wire.h"
@@ -146,6 +148,69 @@ test_guest_woken(void **state)
 			guest_after((const uint8_t *)before[i], cut, strlen(before[i]) - cut);
 }
 
+/*
+ * Saved in the midst of a conversation, and woken at another line: what was said is void in both
+ * directions, and every program goes on, also one that had nothing but its client.
+ */
+static void
+test_guest_saved_and_woken(void **state)
+{
+	static const uint8_t half[] = {0, 0, 9, DATA, 0, 0, 0, 0, 1, 'h', 'a'};
+	struct session_open tty = {.tty = true, .stdin_open = true}, plain = {0};
+	struct session_open save = {.op = SESSION_OP_SAVE}, attach = {.op = SESSION_OP_ATTACH};
+	struct peer t, p, q;
+	uint8_t word[LINE_WAKE];
+	struct rig r;
+	int line, kept;
+	pid_t pid;
+
+	(void)state;
+	srand(3);
+	for (size_t i = 0; i < sizeof(word); i++)
+		word[i] = (uint8_t)(rand() >> 7);
+	rig_start_guest(&r, &line);
+	kept = dup(line);
+	rig_start_link(&r, line);
+	peer_exec(&t, &r, &tty, "cat", NULL);
+	peer_started(&t);
+	peer_exec(&p, &r, &plain, "sh", "-c", "echo $$; exec sleep 600", NULL);
+	peer_until(&p, "\n");
+	pid = atoi(buf_str(&p.out));
+	buf_append(&save.wake, word, sizeof(word));
+	peer_open(&q, &r, &save);
+	assert_int_equal(peer_run(&q), 0);
+	peer_close(&q);
+	/* Nothing has changed for those who are there. */
+	peer_say(&t, "before\n");
+	peer_until(&t, "before");
+
+	/* The machine has gone from them; what was under way is half a frame. */
+	kill(r.link, SIGSTOP);
+	peer_say(&t, "lost\n");
+	kill(r.link, SIGKILL);
+	waitpid(r.link, NULL, 0);
+	close(r.control);
+	assert_int_equal(io_write_full(kept, half, sizeof(half), deadline_in_ms(WAIT_MS)), 0);
+	rig_wake = word;
+	rig_start_link(&r, kept);
+	rig_wake = NULL;
+	peer_close(&t);
+	peer_close(&p);
+	assert_int_equal(sh(&r, &q, "exit 3"), 3);
+	peer_close(&q);
+	assert_int_equal(kill(pid, 0), 0);
+	peer_open(&t, &r, &attach);
+	peer_started(&t);
+	peer_say(&t, "after\n");
+	peer_until(&t, "after");
+	kill(pid, SIGKILL);
+	peer_send(&t, SESSION_SIGNAL, (uint8_t[]){SIGKILL}, 1);
+	peer_run(&t);
+	peer_close(&t);
+	session_open_release(&save);
+	rig_stop(&r);
+}
+
 /* The guest's end gets over nonsense, and serves who then speaks to it properly. */
 static void
 test_guest_junk(void **state)
@@ -226,6 +291,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_line_in_crumbs),
 		cmocka_unit_test(test_guest_woken),
+		cmocka_unit_test(test_guest_saved_and_woken),
 		cmocka_unit_test(test_guest_junk),
 		cmocka_unit_test(test_guest_junk_later),
 		cmocka_unit_test(test_guest_alone_is_idle),

@@ -6,6 +6,8 @@
  * flow control end to end: a slow reader on one stream holds up no other and costs bounded memory.
  * It does not look into the bytes of a session; a published port's bytes it puts into frames.
  */
+#include <stdint.h>
+
 #include <base/err.h>
 
 /*
@@ -24,6 +26,9 @@ enum link_control {
 struct link_options {
 	int line_fd;    /* stream socket: the host end of paddock.link */
 	int control_fd; /* SOCK_SEQPACKET: the supervisor */
+	/* LINE_WAKE bytes (wire/line.h) where the machine was saved with another at its line; or
+	 * NULL */
+	const uint8_t *wake;
 };
 
 /* Serves until the control socket closes (0) or the line breaks (-errno). Blocks. */

@@ -1,8 +1,8 @@
 #pragma once
 /*
- * Who a booted guest is: told by the supervisor once, after boot (and, one day, after a clone
- * wakes), before anything of the user's runs. Trusted on the guest's side, for the host outranks
- * the guest; still decoded strictly.
+ * Who a booted guest is: told by the supervisor once, after boot or after a clone wakes, before
+ * anything of the user's runs; and again where a machine that had been told goes on (again).
+ * Trusted on the guest's side, for the host outranks the guest; still decoded strictly.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +18,13 @@ struct identity_workspace {
 
 #define IDENTITY_WORKSPACES_MAX 64
 #define IDENTITY_SHADOWS_MAX    64
+
+/* How a machine goes on that has been told before. */
+enum identity_again {
+	IDENTITY_AGAIN = 1, /* it was stopped for a moment */
+	IDENTITY_WOKEN = 2, /* it was saved: whom it was connected to has gone */
+	IDENTITY_OTHER = 4, /* it is a copy, and another one from now on */
+};
 
 struct identity {
 	char *hostname;     /* the sandbox's name made fit for a host name */
@@ -36,6 +43,7 @@ struct identity {
 	char *address;       /* "198.18.0.2/30" */
 	char *gateway;       /* "198.18.0.1": also name server and host.docker.internal */
 	uint64_t disk_bytes; /* the size the root file system may grow to; 0: leave it */
+	unsigned again;      /* enum identity_again; 0: it has not been told yet */
 };
 
 void identity_release(struct identity *i);

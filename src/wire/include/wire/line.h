@@ -26,3 +26,12 @@
  */
 #define LINE_PREFACE     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define LINE_PREFACE_LEN 24
+
+/*
+ * A machine that runs may be saved as well, in the midst of anything. Before that it is told a wake
+ * word, random and new each time (SESSION_OP_SAVE). Who finds the machine again, at the end of
+ * another line, says the first half of it before the preface; the guest then drops all that was
+ * there before and answers with the second half, before which nothing that it says counts.
+ */
+#define LINE_WAKE      32
+#define LINE_WAKE_HALF 16

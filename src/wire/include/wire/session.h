@@ -50,6 +50,8 @@ enum session_op {
 	SESSION_OP_PING = 7,     /* EXIT 0 */
 	/* STDOUT: the TCP ports on which something listens that FORWARD reaches; EXIT 0 */
 	SESSION_OP_LISTENERS = 8,
+	/* The machine is about to be saved: its files are written; wake: see wire/line.h; EXIT 0 */
+	SESSION_OP_SAVE = 9,
 };
 
 /* Limits that both ends enforce. */
@@ -71,6 +73,7 @@ struct session_open {
 	uint32_t session;    /* attach */
 	uint16_t port;       /* forward */
 	struct buf identity; /* identity: encoded struct identity */
+	struct buf wake;     /* save: LINE_WAKE bytes */
 };
 
 void session_open_release(struct session_open *o);
