@@ -233,6 +233,7 @@ changes_turn(struct fs *fs, bool readable)
 			return;
 		}
 		c->answer |= n == 1 && byte == FS_SYNC;
+		fs->freeze |= n == 1 && byte == FS_FREEZE;
 		if (c->answer)
 			look(fs, true);
 	}

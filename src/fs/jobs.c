@@ -286,6 +286,12 @@ jobs_event_fd(const struct fs *fs)
 }
 
 bool
+jobs_any(const struct fs *fs)
+{
+	return fs->jobs != NULL && fs->jobs->njobs > 0;
+}
+
+bool
 jobs_full(const struct fs *fs)
 {
 	const struct jobs *p = fs->jobs;

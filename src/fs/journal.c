@@ -87,6 +87,12 @@ journal_view(struct journal *j, void *base, size_t size, const struct journal_ca
 	return 0;
 }
 
+unsigned
+fs_journal_version(void)
+{
+	return JOURNAL_VERSION;
+}
+
 int
 fs_journal_new(struct err *e)
 {

@@ -29,6 +29,8 @@
 #include <base/log.h>
 #include <base/mem.h>
 
+#include <wire/change.h>
+
 #include "server.h"
 
 #define READ_SIZE      (256u << 10)
@@ -287,6 +289,42 @@ timeout_ms(const struct fs *fs)
 	return ms < 0 || left < ms ? left : ms;
 }
 
+/* Until THAW, or nobody is there to say it. */
+static void
+await_thaw(const struct fs *fs)
+{
+	char byte = FS_FROZEN;
+	struct pollfd p = {fs->opt.changes_fd, POLLIN, 0};
+	ssize_t n;
+
+	if (send(p.fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+		return;
+	do {
+		poll(&p, 1, -1);
+		n = recv(p.fd, &byte, 1, MSG_DONTWAIT);
+	} while ((n < 0 && (errno == EAGAIN || errno == EINTR)) || (n == 1 && byte != FS_THAW));
+}
+
+/* The machine is being saved, and the journal with it: what was begun ends, then nothing moves. */
+static int
+freeze(struct fs *fs)
+{
+	int r;
+
+	fs->freeze = false;
+	while (jobs_any(fs)) {
+		struct pollfd p = {jobs_event_fd(fs), POLLIN, 0};
+
+		if (poll(&p, 1, -1) > 0)
+			jobs_finish(fs, SIZE_MAX);
+	}
+	append_notes(fs);
+	r = flush(fs);
+	if (r == 0)
+		await_thaw(fs);
+	return r;
+}
+
 /* Waits, then does one round. 0, 1 at the end of the stream, -errno. */
 static int
 turn(struct fs *fs)
@@ -322,6 +360,8 @@ turn(struct fs *fs)
 		}
 	} while (r == 1 && !is_full(fs));
 	changes_turn(fs, p[3].revents != 0);
+	if (r >= 0 && fs->freeze)
+		r = freeze(fs);
 	return r < 0 ? r : end;
 }
 

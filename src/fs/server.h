@@ -144,6 +144,7 @@ struct fs {
 	bool handle_was_lost; /* handle_find met one */
 	struct buf in, out, notes;
 	struct buf early; /* notifications that are to be there before the reply */
+	bool freeze;      /* the supervisor wants it: when this turn is over */
 	bool ready;       /* INIT was answered */
 	bool push;        /* the guest's pump takes wire/fuse_push.h */
 	uint64_t taken;   /* messages */
@@ -474,6 +475,7 @@ int jobs_init(struct fs *fs, struct err *e);
 void jobs_release(struct fs *fs);
 int jobs_event_fd(const struct fs *fs);
 bool jobs_full(const struct fs *fs);
+bool jobs_any(const struct fs *fs);
 /* Replies of what is done, until fs->out is that long. */
 void jobs_finish(struct fs *fs, size_t out_max);
 

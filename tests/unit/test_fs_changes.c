@@ -461,6 +461,32 @@ test_packets(void **state)
 	}
 }
 
+static void
+say(const struct world *w, uint8_t what)
+{
+	assert_int_equal(send(w->sock, &what, 1, 0), 1);
+}
+
+/* Frozen it answers nobody; what was asked meanwhile is answered when it goes on. */
+static void
+test_frozen(void **state)
+{
+	struct world *w = *state;
+	struct fk *k = &w->k;
+	struct fk_made f;
+	struct pollfd p = {k->sock, POLLIN, 0};
+
+	assert_int_equal(fk_create(k, fk_walk(k, "w"), "file", O_RDWR, 0644, &f), 0);
+	say(w, FS_FREEZE);
+	while (packet(w) != FS_FROZEN)
+		;
+	fk_send(k, FUSE_GETATTR, f.id, FK_IN(fuse_getattr_in, 0), NULL, 0);
+	assert_int_equal(poll(&p, 1, 300), 0);
+	say(w, FS_THAW);
+	assert_int_equal(fk_answer(k), 0);
+	sync_changes(w);
+}
+
 int
 main(void)
 {
@@ -477,6 +503,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_moved_folders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_frozen, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

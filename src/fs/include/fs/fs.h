@@ -33,6 +33,8 @@ struct fs_options {
  * goes on: to be held by whoever starts them. A descriptor or -errno.
  */
 int fs_journal_new(struct err *e);
+/* What is in it is of use to a server of the same version alone. */
+unsigned fs_journal_version(void);
 
 /*
  * This process's /proc/self/fd, as a mount of its own from which no ".." leads out: the only way to

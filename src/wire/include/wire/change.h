@@ -5,13 +5,22 @@
  * takes the place of the earlier one.
  *   fs -> supervisor   FS_CHANGE and an encoded struct change; FS_SYNCED
  *   supervisor -> fs   FS_SYNC: look at everything, tell what is new, then FS_SYNCED
+ *   supervisor -> fs   FS_FREEZE: end what was begun, then FS_FROZEN, and do nothing at all, nor
+ *                      write to the journal, until FS_THAW
  */
 #include <stddef.h>
 #include <stdint.h>
 
 #include <base/buf.h>
 
-enum fs_packet { FS_CHANGE = 'C', FS_SYNCED = 'S', FS_SYNC = 'Q' };
+enum fs_packet {
+	FS_CHANGE = 'C',
+	FS_SYNCED = 'S',
+	FS_SYNC = 'Q',
+	FS_FREEZE = 'F',
+	FS_FROZEN = 'Z',
+	FS_THAW = 'T',
+};
 
 enum change_kind {
 	CHANGE_HOOK = 1, /* git's hooks, and what hook managers read */
