@@ -22,6 +22,8 @@
 #include <base/mem.h>
 #include <snapshot/snapshot.h>
 
+#include "rate.h"
+
 #define META          "snapshot.json"
 #define META_MAX      (1u << 20)
 #define WORK          ".new-"
@@ -125,8 +127,8 @@ remove_one(int root, const char *name, struct err *e)
 	return io_remove_tree(root, name, e);
 }
 
-static bool
-same_rate(uint64_t a, uint64_t b)
+bool
+snapshot_same_rate(uint64_t a, uint64_t b)
 {
 	uint64_t apart = a > b ? a - b : b - a;
 
@@ -156,7 +158,7 @@ check(const struct snapshot *s, const char *key, uint64_t (*tsc_khz)(void), stru
 {
 	if (strcmp(s->key, key) != 0)
 		return err_set(e, ESTALE, "snapshot '%s' belongs to another machine", s->id);
-	if (tsc_khz != NULL && !is_of_this_boot(s) && !same_rate(s->tsc_khz, tsc_khz()))
+	if (tsc_khz != NULL && !is_of_this_boot(s) && !snapshot_same_rate(s->tsc_khz, tsc_khz()))
 		return err_set(
 			e, ESTALE, "snapshot '%s': the host's clock rate was another", s->id);
 	if (access(s->ram, R_OK) < 0 || access(s->state, R_OK) < 0 || access(s->disk, R_OK) < 0)
@@ -214,9 +216,8 @@ snapshot_lock(const char *data_dir, uint64_t limit_ms, struct err *e)
 	return r < 0 ? err_sys(e, -r, "lock the snapshots") : TAKE_FD(fd);
 }
 
-/* What killed makers left; the maker's lock is ours. */
 static void
-sweep(int root)
+each_named(int root, const char *prefix, void (*remove)(int root, const char *name))
 {
 	CLEAN_CLOSE int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEAN_CLOSEDIR DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
@@ -226,8 +227,27 @@ sweep(int root)
 		return;
 	fd = -1; /* closed with d */
 	while ((de = readdir(d)) != NULL)
-		if (str_has_prefix(de->d_name, WORK))
-			remove_one(root, de->d_name, NULL);
+		if (str_has_prefix(de->d_name, prefix))
+			remove(root, de->d_name);
+}
+
+static void
+remove_work(int root, const char *name)
+{
+	remove_one(root, name, NULL);
+}
+
+static void
+remove_note(int root, const char *name)
+{
+	unlinkat(root, name, 0);
+}
+
+/* What killed makers left; the maker's lock is ours. */
+static void
+sweep(int root)
+{
+	each_named(root, WORK, remove_work);
 }
 
 int
@@ -394,21 +414,6 @@ snapshot_is_failed(const char *data_dir, const char *id, char **ret_why)
 	return true;
 }
 
-static void
-drop_failures(int root)
-{
-	CLEAN_CLOSE int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEAN_CLOSEDIR DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *de;
-
-	if (d == NULL)
-		return;
-	fd = -1; /* closed with d */
-	while ((de = readdir(d)) != NULL)
-		if (str_has_prefix(de->d_name, FAILED))
-			unlinkat(root, de->d_name, 0);
-}
-
 int
 snapshot_drop(const char *data_dir, const char *image, uint64_t *ret_bytes, struct err *e)
 {
@@ -427,7 +432,7 @@ snapshot_drop(const char *data_dir, const char *image, uint64_t *ret_bytes, stru
 			r = 0;
 	}
 	if (r == 0 && image == NULL) {
-		drop_failures(root);
+		each_named(root, FAILED, remove_note);
 		sweep(root);
 	}
 	return r;

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <base/cleanup.h>
 #include <base/io.h>
@@ -166,6 +167,35 @@ state_images_lock(const struct state_paths *p, bool alone, struct err *e)
 						      alone ? "in use" : "being removed")
 					    : err_sys(e, errno, "lock '%s'", path);
 	return TAKE_FD(fd);
+}
+
+char *
+state_suspended(const struct state_paths *p, const char *name)
+{
+	return state_sandbox_file(p, name, "suspended");
+}
+
+bool
+state_is_suspended(const struct state_paths *p, const char *name)
+{
+	CLEAN_FREE char *folder = state_suspended(p, name);
+
+	return access(folder, F_OK) == 0;
+}
+
+/* Its name goes first: half a folder must never be found by the next start. */
+int
+state_suspended_remove(const struct state_paths *p, const char *name, struct err *e)
+{
+	CLEAN_FREE char *folder = state_suspended(p, name);
+	CLEAN_FREE char *old = state_sandbox_file(p, name, STATE_SUSPENDING "old");
+	int r = io_remove_tree(AT_FDCWD, old, e);
+
+	if (r < 0)
+		return r;
+	if (rename(folder, old) < 0)
+		return errno == ENOENT ? 0 : err_sys(e, errno, "remove '%s'", folder);
+	return io_remove_tree(AT_FDCWD, old, e);
 }
 
 int

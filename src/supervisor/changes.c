@@ -13,7 +13,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 
-#include "sup.h"
+#include "save.h"
 
 #define SAVE_MS       200
 #define LAST_LIMIT_MS 1000
@@ -73,7 +73,9 @@ take_packet(struct sup *s)
 		close_channel(s);
 		return false;
 	}
-	if (p[0] == FS_SYNCED && s->changes_done < s->changes_asked) {
+	if (p[0] == FS_FROZEN) {
+		sup_saving_frozen(s);
+	} else if (p[0] == FS_SYNCED && s->changes_done < s->changes_asked) {
 		s->changes_done++;
 	} else if (p[0] == FS_CHANGE && change_decode(p + 1, (size_t)n - 1, &c) == 0) {
 		change_list_put(&s->changes, &c);

@@ -24,6 +24,7 @@
 #define START_LIMIT_MS  300000
 #define STOP_LIMIT_MS   90000
 #define STATUS_LIMIT_MS 3000
+#define SAVE_LIMIT_MS   360000
 #define BUSY_LIMIT_MS   10000
 #define POLICY_LIMIT_MS 15000
 #define RETRY_MS        10
@@ -340,6 +341,25 @@ supervisor_stop(const struct state_paths *p, const char *name, struct err *e)
 	if (fd < 0)
 		return fd == -ESRCH ? 0 : fd;
 	return wait_for_end(name, fd, e);
+}
+
+int
+supervisor_suspend(const struct state_paths *p, const char *name, struct err *e)
+{
+	CLEAN_BUF struct buf b = BUF_INIT;
+	struct frame f;
+	CLEAN_CLOSE int fd = ask(p, name, CONTROL_SAVE, NULL, SAVE_LIMIT_MS, &b, &f, e);
+
+	return fd < 0 ? fd : wait_for_end(name, fd, e);
+}
+
+int
+supervisor_save(const struct state_paths *p, const char *name, const char *folder, struct err *e)
+{
+	CLEAN_BUF struct buf payload = BUF_INIT;
+
+	buf_append_str(&payload, folder);
+	return tell(p, name, CONTROL_SAVE, &payload, SAVE_LIMIT_MS, e);
 }
 
 int

@@ -10,10 +10,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
@@ -22,8 +20,10 @@
 #include <base/log.h>
 #include <base/mem.h>
 
+#include <supervisor/supervisor.h>
+
 #include "qemu.h"
-#include "sup.h"
+#include "save.h"
 
 #define QMP_LIMIT_MS 20000
 
@@ -45,8 +45,8 @@ sup_tsc_rate(const struct sup *s)
 	return s->accel == VMM_ACCEL_TCG ? vmm_tsc_khz : NULL;
 }
 
-int
-sup_snapshot_key(const struct sup *s, struct buf *out, struct err *e)
+static int
+key_of(const struct sup *s, const struct vmm_machine *machine, struct buf *out, struct err *e)
 {
 	struct vmm_host host = {0};
 	int r = vmm_host_find(&host, e);
@@ -54,7 +54,7 @@ sup_snapshot_key(const struct sup *s, struct buf *out, struct err *e)
 	if (r == 0) {
 		struct snapshot_shape shape = {.image = &s->image,
 			.qemu = host.qemu,
-			.machine = sup_machine_plan(s),
+			.machine = *machine,
 			.disk_bytes = s->sandbox.disk_bytes};
 
 		r = snapshot_key(&shape, out, e);
@@ -63,23 +63,27 @@ sup_snapshot_key(const struct sup *s, struct buf *out, struct err *e)
 	return r;
 }
 
-static int
-copy_content(int from, int to, struct err *e)
+int
+sup_snapshot_key(const struct sup *s, struct buf *out, struct err *e)
 {
-	CLEAN_FREE char *chunk = xmalloc(65536);
-	ssize_t n;
+	struct vmm_machine m = sup_machine_plan(s);
 
-	if (ioctl(to, FICLONE, from) == 0)
-		return 0;
-	while ((n = read(from, chunk, 65536)) > 0)
-		if (io_write_full(to, chunk, (size_t)n, UINT64_MAX) < 0)
-			return err_sys(e, errno, "write the disk");
-	return n < 0 ? err_sys(e, errno, "read the snapshot's disk") : 0;
+	return key_of(s, &m, out, e);
+}
+
+/* It has started already: how talkative its kernel was told to be is of no account. */
+int
+sup_saved_key(const struct sup *s, struct buf *out, struct err *e)
+{
+	struct vmm_machine m = sup_machine_plan(s);
+
+	m.debug = false;
+	return key_of(s, &m, out, e);
 }
 
 /* Whole when it has its name, also after a power cut. */
-static int
-copy_disk(const char *from, const char *to, struct err *e)
+int
+sup_copy_file(const char *from, const char *to, struct err *e)
 {
 	CLEAN_FREE char *fresh = xasprintf("%s.new", to);
 	CLEAN_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC), out = -1;
@@ -88,7 +92,7 @@ copy_disk(const char *from, const char *to, struct err *e)
 	out = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (in < 0 || out < 0)
 		return err_sys(e, errno, "copy '%s' to '%s'", from, fresh);
-	r = copy_content(in, out, e);
+	r = io_copy(in, out, e);
 	if (r == 0 && (fdatasync(out) < 0 || rename(fresh, to) < 0))
 		r = err_sys(e, errno, "create '%s'", to);
 	if (r < 0)
@@ -102,9 +106,26 @@ make_disk(struct sup *s, const char *path, struct err *e)
 	bool layer = s->image.layer != NULL;
 
 	if (s->snapshot.id != NULL)
-		return copy_disk(s->snapshot.disk, path, e);
+		return sup_copy_file(s->snapshot.disk, path, e);
 	return vmm_disk_create(path, layer ? s->image.layer : s->image.disk,
 		layer ? VMM_QCOW2 : VMM_RAW, s->sandbox.disk_bytes, e);
+}
+
+/* Where it cannot be loaded for want of something here, nothing is wrong with the snapshot. */
+static void
+leave_where_useless(struct sup *s)
+{
+	CLEAN_FREE char *preload = NULL;
+	struct err e = {0};
+
+	if (s->snapshot.id == NULL ||
+		!vmm_needs_preload(s->snapshot.qemu_major, s->snapshot.qemu_minor))
+		return;
+	preload = supervisor_beside(QEMU_PRELOAD, &e);
+	if (preload != NULL)
+		return;
+	sup_note(s, "the machine cannot be a clone, it boots cold: %s", e.msg);
+	snapshot_release(&s->snapshot);
 }
 
 /* 1: a process makes one, and sup_snapshot_made goes on. 0: there is none to be had. */
@@ -133,8 +154,11 @@ begin_making(struct sup *s, const char *key)
 static int
 start_machine(struct sup *s, struct err *e)
 {
-	sup_progress(s, s->snapshot.id != NULL ? "starting the machine" : "booting the machine");
 	int r;
+
+	sup_progress(s, s->wake.len > 0          ? "waking the machine"
+			: s->snapshot.id != NULL ? "starting the machine"
+						 : "booting the machine");
 
 	/* A clone's kernel has been told; its plan holds none. */
 	s->tsc_khz = s->snapshot.id != NULL ? s->snapshot.tsc_khz : 0;
@@ -153,14 +177,17 @@ sup_start_machine(struct sup *s, struct err *e)
 	CLEAN_BUF struct buf key = BUF_INIT;
 	int r;
 
-	if (access(disk, F_OK) == 0)
-		return start_machine(s, e);
+	if (access(disk, F_OK) == 0) {
+		r = sup_resume_find(s, e);
+		return r < 0 ? r : start_machine(s, e);
+	}
 	r = sup_snapshot_key(s, &key, e);
 	if (r < 0)
 		return r;
 	if (snapshot_open(s->paths.data, buf_str(&key), sup_tsc_rate(s), &s->snapshot, NULL) < 0 &&
 		begin_making(s, buf_str(&key)) > 0)
 		return 0;
+	leave_where_useless(s);
 	r = make_disk(s, disk, e);
 	if (r == 0)
 		r = start_machine(s, e);
@@ -191,7 +218,9 @@ sup_clone_load(struct sup *s, struct err *e)
 	uint64_t deadline = deadline_in_ms(QMP_LIMIT_MS);
 	int r = qmp_hello(s->qmp, deadline, e);
 
-	return r == 0 ? qmp_load(s->qmp, QEMU_FD_STATE, deadline, e) : r;
+	if (r == 0)
+		r = qmp_load(s->qmp, QEMU_FD_STATE, deadline, e);
+	return r == 0 && s->wake.len > 0 ? sup_resume_go(s, e) : r;
 }
 
 void
@@ -204,5 +233,5 @@ sup_clone_failed(struct sup *s)
 	snapshot_release(&s->snapshot);
 	snapshot_failed(s->paths.data, id, s->why);
 	unlink(disk);
-	s->again = true;
+	s->restart = true;
 }

@@ -16,7 +16,7 @@
 #include <base/mem.h>
 #include <wire/frame.h>
 
-#include "sup.h"
+#include "save.h"
 
 #define CLIENTS_MAX    256 /* well below the usual limit of descriptors */
 #define REQUEST_MAX    16384
@@ -213,6 +213,34 @@ take_ssh_agent(struct client *c, const struct frame *f)
 }
 
 static void
+save(struct client *c, const struct frame *f)
+{
+	CLEAN_FREE char *folder = xstrndup((const char *)f->p, f->n);
+	struct err e = {0};
+
+	if (sup_save(c->sup, folder[0] != '\0' ? folder : NULL, &e) < 0)
+		reply_error(c, e.msg);
+}
+
+void
+sup_control_saved(struct sup *s, const char *why)
+{
+	struct client *next;
+
+	for (struct client *c = s->clients; c != NULL; c = next) {
+		next = c->next;
+		if (c->waits_for != CONTROL_SAVE)
+			continue;
+		if (why != NULL) {
+			reply_error(c, why);
+			continue;
+		}
+		reply(c, CONTROL_OK, NULL, 0);
+		drop(c);
+	}
+}
+
+static void
 request(struct client *c, const struct frame *f)
 {
 	struct sup *s = c->sup;
@@ -252,6 +280,9 @@ request(struct client *c, const struct frame *f)
 		return;
 	case CONTROL_STOP:
 		sup_stop(s);
+		return;
+	case CONTROL_SAVE:
+		save(c, f);
 		return;
 	default:
 		reply_error(c, "unknown request: is another version of paddock running here?");
@@ -411,9 +442,11 @@ sup_control_finish(struct sup *s, bool failed)
 	const char *why = failed ? s->why : "the sandbox was stopped";
 
 	for (struct client *c = s->clients; c != NULL; c = c->next) {
-		if (c->waits_for == CONTROL_STOP || c->waits_for == CONTROL_POLICY)
+		if (c->waits_for == CONTROL_STOP || c->waits_for == CONTROL_POLICY ||
+			(c->waits_for == CONTROL_SAVE && s->suspended))
 			reply(c, CONTROL_OK, NULL, 0);
-		else if (c->waits_for == CONTROL_BUSY || (s->again && c->waits_for == CONTROL_WAIT))
+		else if (c->waits_for == CONTROL_BUSY ||
+			 (s->restart && c->waits_for == CONTROL_WAIT))
 			reply(c, CONTROL_BUSY, NULL, 0);
 		else if (c->waits_for != 0)
 			reply(c, CONTROL_ERROR, why, strlen(why));

@@ -130,6 +130,7 @@ sup_identity(const struct sup *s, struct identity *ret, struct err *e)
 	i.address = xasprintf("%s/%d", JAIL_GUEST, JAIL_PREFIX);
 	i.gateway = xstrdup(JAIL_GATEWAY);
 	i.disk_bytes = s->sandbox.disk_bytes;
+	i.again = s->again;
 	i.time_ns = clock_real_ns();
 	*ret = i;
 	return 0;

@@ -27,7 +27,7 @@
 #include <supervisor/supervisor.h>
 
 #include "qemu.h"
-#include "sup.h"
+#include "save.h"
 
 #define RESTARTS_MAX       10
 #define RESTARTS_WINDOW_MS 60000
@@ -116,6 +116,8 @@ config_fd(const struct sup *s, int slot, struct err *e)
 		c.name = s->sandbox.name;
 		sup_trust_bundle(&trust);
 		c.trust = (char *)buf_str(&trust);
+	} else if (slot == CHILD_LINK) {
+		c.wake = s->wake;
 	} else if (slot == CHILD_SIGNER) {
 		buf_append(&authority, s->authority.data, s->authority.len);
 		c.authority = (char *)buf_str(&authority);
@@ -212,7 +214,7 @@ spawn_qemu(struct sup *s, struct cables *c, struct err *e)
 		q.state = state;
 	}
 	r = qemu_start(&q, &pid, &pidfd, e);
-	s->cloning = r == 0 && s->snapshot.id != NULL;
+	s->cloning = r == 0 && s->snapshot.id != NULL && s->wake.len == 0;
 	return r < 0 ? err_prefix(e, "qemu") : watch(s, CHILD_QEMU, "qemu", pid, pidfd);
 }
 
@@ -311,9 +313,14 @@ sup_machine_start(struct sup *s, struct err *e)
 		r = s->fs_journal = fs_journal_new(e);
 	if (r >= 0) {
 		s->fs_stream = TAKE_FD(c.fs[OURS]);
+		s->fs_peer = fcntl(c.fs[THEIRS], F_DUPFD_CLOEXEC, 0);
 		s->log_fd = TAKE_FD(c.log[OURS]);
 		s->log_writer = TAKE_FD(c.log[THEIRS]);
-		r = spawn_all(s, &c, e);
+		r = s->fs_peer < 0 ? err_sys(e, errno, "line of the workspaces") : 0;
+		if (r == 0 && s->wake.len > 0)
+			r = sup_resume_fs(s, s->fs_journal, s->fs_stream, e);
+		if (r == 0)
+			r = spawn_all(s, &c, e);
 		s->console_fd = TAKE_FD(c.console[OURS]);
 		s->link_control = TAKE_FD(c.control[OURS]);
 		s->qmp = qmp_new(TAKE_FD(c.qmp[OURS]));
@@ -344,6 +351,23 @@ sup_spawn_ssh(struct sup *s, int session, int agent, struct err *e)
 	struct child_plan ssh = {CHILD_SSH, "ssh", {session, agent, s->events[1]}, 3, JAIL_ALL};
 
 	return spawn_role(s, &ssh, e);
+}
+
+int
+sup_spawn_save(struct sup *s, const char *folder, bool suspend, int stream, struct err *e)
+{
+	const char *what = suspend ? SAVE_ONLY : SAVE_COPY_DISK;
+	char *argv[] = {"paddock", (SUPERVISOR_ROLE_ARG "save"), s->sandbox.name, (char *)folder,
+		(char *)what, log_get_level() == LOG_DEBUG ? "--debug" : NULL, NULL};
+	struct proc_spec spec = {.file = "/proc/self/exe",
+		.argv = argv,
+		.fds = {-1, -1, STDERR_FILENO, stream, s->lock_fd},
+		.nfds = 5,
+		.die_with_parent = true};
+	pid_t pid;
+	int pidfd, r = proc_spawn(&spec, &pid, &pidfd, e);
+
+	return r < 0 ? err_prefix(e, "save") : watch(s, CHILD_SAVE, "save", pid, pidfd);
 }
 
 bool
@@ -523,6 +547,10 @@ on_child_end(uv_poll_t *p, int status, int events)
 	}
 	if (c == &s->child[CHILD_SNAPSHOT]) {
 		sup_snapshot_made(s, code);
+		return;
+	}
+	if (c == &s->child[CHILD_SAVE]) {
+		sup_saving_ended(s, code);
 		return;
 	}
 	if (is_of_net(s, c)) {

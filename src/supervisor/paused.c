@@ -19,7 +19,7 @@ static void on_retry(uv_timer_t *t);
 static void
 on_event(struct sup *s, const char *name)
 {
-	if (strcmp(name, "STOP") == 0 && s->phase == PHASE_RUNNING) {
+	if (strcmp(name, "STOP") == 0 && s->phase == PHASE_RUNNING && s->saving == NULL) {
 		if (!s->paused)
 			log_warn("%s", PAUSED_TEXT);
 		s->paused = true;
@@ -62,6 +62,12 @@ on_qmp(uv_poll_t *p, int status, int events)
 	(void)events;
 	if (!drain_events(p->data))
 		uv_poll_stop(p);
+}
+
+void
+sup_paused_forget(struct sup *s)
+{
+	drain_events(s);
 }
 
 void

@@ -44,7 +44,7 @@ plan_memory(const struct qemu_start *q, struct jail_confine *c, struct err *e)
 		jail_confine_add(c, JAIL_BIND, q->ram, VMM_PATH_RAM, clone);
 	if (!q->machine.preload)
 		return 0;
-	preload = supervisor_beside("paddock-qemu.so", e);
+	preload = supervisor_beside(QEMU_PRELOAD, e);
 	if (preload == NULL)
 		return -e->code;
 	jail_confine_add(c, JAIL_BIND, preload, VMM_PATH_PRELOAD, true)->exec = true;
@@ -72,7 +72,8 @@ plan_tree(const struct qemu_start *q, const struct vmm_host *host, struct jail_c
 	jail_confine_add(c, JAIL_BIND, i->disk, VMM_PATH_BASE, true);
 	if (i->layer != NULL)
 		jail_confine_add(c, JAIL_BIND, i->layer, VMM_PATH_LAYER, true);
-	jail_confine_add(c, JAIL_BIND, q->disk, VMM_PATH_DISK, false);
+	if (q->disk != NULL)
+		jail_confine_add(c, JAIL_BIND, q->disk, VMM_PATH_DISK, false);
 	c->syscalls = JAIL_SYSCALLS_QEMU;
 	return plan_memory(q, c, e);
 }

@@ -11,12 +11,15 @@ struct qemu_start {
 	const struct jail *jail;
 	const struct image *image;
 	struct vmm_machine machine;      /* its descriptors are set here */
-	const char *disk;                /* the host's path of the overlay */
+	const char *disk;                /* the host's path of the overlay; NULL: it has none */
 	const char *ram;                 /* of the memory file; NULL: it has none */
 	int tap, link, fs, console, qmp; /* QEMU's ends */
 	int state;                       /* a clone's saved devices; -1 */
 	int log, lock;                   /* its standard error; what it holds as long as it lives */
 };
+
+/* Beside the program: see vmm_needs_preload. */
+#define QEMU_PRELOAD "paddock-qemu.so"
 
 /* What a saved state is read from, in QEMU. */
 #define QEMU_FD_STATE 8

@@ -6,6 +6,7 @@
 #include <net/net.h>
 #include <signer/signer.h>
 #include <wire/control.h>
+#include <wire/line.h>
 #include <wire/tlv.h>
 
 #include "roles.h"
@@ -24,6 +25,7 @@ enum {
 	TAG_TRUST,
 	TAG_AUTHORITY,
 	TAG_SSH_HOSTS,
+	TAG_WAKE,
 };
 enum { FLAG_DEBUG = 1, FLAG_ROOT = 2, FLAG_ALLOW_HOOKS = 4 };
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -42,6 +44,7 @@ role_config_release(struct role_config *c)
 	free(c->ssh_hosts);
 	free(c->log_folder);
 	free(c->name);
+	buf_release(&c->wake);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -75,6 +78,8 @@ role_config_encode(const struct role_config *c, struct buf *out)
 		tlv_put_str(out, TAG_LOG_FOLDER, c->log_folder);
 	if (c->name != NULL)
 		tlv_put_str(out, TAG_NAME, c->name);
+	if (c->wake.len > 0)
+		tlv_put(out, TAG_WAKE, c->wake.data, c->wake.len);
 }
 
 static int
@@ -112,6 +117,10 @@ field(struct role_config *c, const struct tlv *t)
 		return tlv_str(t, 4095, &c->log_folder);
 	if (t->tag == TAG_NAME)
 		return tlv_str(t, 255, &c->name);
+	if (t->tag == TAG_WAKE) {
+		buf_append(&c->wake, t->p, t->n);
+		return c->wake.len == LINE_WAKE ? 0 : -EBADMSG;
+	}
 	if (tlv_u64(t, &v) < 0)
 		return -EBADMSG;
 	switch (t->tag) {

@@ -49,6 +49,8 @@ supervisor_role_main(const char *role, int argc, char **argv)
 		return sup_main(argc, argv);
 	if (strcmp(role, "snapshot") == 0)
 		return snapshot_main(argc, argv);
+	if (strcmp(role, "save") == 0)
+		return save_main(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, role);
 	for (size_t i = 0; i < ARRAY_LEN(roles); i++) {

@@ -62,6 +62,7 @@ struct role_config {
 	char *ssh_hosts;     /* ssh: sshagent_hosts_parse's lines; owned */
 	char *log_folder;    /* log: owned */
 	char *name;          /* net: of the sandbox, for what it says to people; owned */
+	struct buf wake;     /* link: LINE_WAKE bytes, or none (wire/line.h) */
 };
 
 void role_config_release(struct role_config *c);

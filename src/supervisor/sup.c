@@ -25,7 +25,7 @@
 #include <wire/frame.h>
 #include <wire/identity.h>
 
-#include "sup.h"
+#include "save.h"
 #include "sup_main.h"
 
 #define REPORT_FD         3
@@ -153,6 +153,10 @@ sup_stop(struct sup *s)
 
 	if (s->phase >= PHASE_STOPPING)
 		return;
+	if (s->saving != NULL) {
+		s->stop_asked = true; /* when it goes on */
+		return;
+	}
 	s->phase = PHASE_STOPPING;
 	if (running && sup_guest_call(s, &o, SHUTDOWN_LIMIT_MS, on_shutdown_answer, &e) == 0) {
 		uv_timer_start(&s->stop_timer, on_stop_timer, SHUTDOWN_LIMIT_MS, 0);
@@ -190,6 +194,8 @@ sup_ready(struct sup *s)
 	uv_timer_stop(&s->boot_timer);
 	/* All files of the snapshot are open: it may go. */
 	snapshot_unlock(&s->snapshot);
+	if (s->wake.len > 0)
+		sup_resume_done(s);
 	s->phase = PHASE_RUNNING;
 	s->boot_ms = clock_mono_ms() - s->start_ms;
 	s->started_ns = clock_real_ns();
@@ -213,22 +219,47 @@ on_identity(struct sup *s, int status, const char *text)
 		sup_fail(s, "the guest could not be set up: %s", text);
 }
 
-static void
-send_identity(struct sup *s)
+static int
+call_identity(struct sup *s, guest_call_cb cb, struct err *e)
 {
 	struct session_open o = {.op = SESSION_OP_IDENTITY};
 	struct identity id = {0};
-	struct err e = {0};
-	int r = sup_identity(s, &id, &e);
+	int r = sup_identity(s, &id, e);
 
 	if (r == 0) {
 		identity_encode(&id, &o.identity);
-		r = sup_guest_call(s, &o, IDENTITY_LIMIT_MS, on_identity, &e);
+		r = sup_guest_call(s, &o, IDENTITY_LIMIT_MS, cb, e);
 	}
 	identity_release(&id);
 	session_open_release(&o);
-	if (r < 0)
-		sup_fail(s, "identity: %s", e.msg);
+	return r;
+}
+
+static void
+on_told_again(struct sup *s, int status, const char *text)
+{
+	(void)s;
+	if (status != 0)
+		log_warn("the guest's clock may be wrong: %s", text);
+}
+
+void
+sup_tell_again(struct sup *s)
+{
+	struct err e = {0};
+
+	s->again = IDENTITY_AGAIN;
+	if (call_identity(s, on_told_again, &e) < 0)
+		log_warn("identity: %s", e.msg);
+}
+
+void
+sup_suspended(struct sup *s)
+{
+	s->suspended = true;
+	s->phase = PHASE_STOPPING;
+	sup_machine_kill(s);
+	maybe_done(s);
 }
 
 static void
@@ -256,7 +287,8 @@ on_link(uv_poll_t *p, int status, int events)
 	if (s->snapshot.id == NULL && qmp_hello(s->qmp, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0)
 		log_warn("qmp: %s", e.msg);
 	sup_paused_watch(s);
-	send_identity(s);
+	if (call_identity(s, on_identity, &e) < 0)
+		sup_fail(s, "identity: %s", e.msg);
 }
 
 static void
@@ -357,7 +389,7 @@ poll_start(struct sup *s, uv_poll_t *p, int fd, uv_poll_cb cb)
 static uint64_t
 boot_limit_ms(const struct sup *s)
 {
-	if (s->snapshot.id != NULL)
+	if (s->snapshot.id != NULL && s->wake.len == 0)
 		return CLONE_LIMIT_MS;
 	return s->accel == VMM_ACCEL_KVM ? BOOT_LIMIT_KVM_MS : BOOT_LIMIT_TCG_MS;
 }
@@ -470,12 +502,16 @@ finish(struct sup *s, const char *name, bool was_ready)
 	bool failed = s->why[0] != '\0';
 
 	sup_guest_calls_drop(s);
+	sup_saving_drop(s);
 	drain_all(s->log_fd, &s->log);
 	if (s->sandbox.name != NULL)
-		state_set_last_stop(&s->paths, name, failed ? s->why : "stopped");
+		state_set_last_stop(&s->paths, name,
+			failed         ? s->why
+			: s->suspended ? "suspended"
+				       : "stopped");
 	if (s->lock_fd >= 0 && state_runtime_remove(&s->paths, name, &e) < 0)
 		log_warn("%s", e.msg);
-	if (s->again)
+	if (s->restart)
 		report(s, CONTROL_BUSY, "");
 	else if (!was_ready)
 		report_failure(s);
@@ -514,6 +550,7 @@ sup_main(int argc, char **argv)
 		.credentials_fd = -1,
 		.fs_stream = -1,
 		.fs_journal = -1,
+		.fs_peer = -1,
 		.events = {-1, -1},
 		.console_fd = -1,
 		.log_fd = -1,

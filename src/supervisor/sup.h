@@ -45,6 +45,7 @@ enum {
 	CHILD_SSH,
 	CHILD_LOG,
 	CHILD_SNAPSHOT,
+	CHILD_SAVE,
 	CHILD_COUNT
 };
 
@@ -60,7 +61,11 @@ struct sup {
 	bool snapshot_tried;      /* to make one */
 	bool cloning; /* QEMU runs and the guest has not answered: what goes wrong is the snapshot's
 		       */
-	bool again;   /* the clone did not come up: to be started once more */
+	bool restart; /* the clone did not come up: to be started once more */
+	struct buf wake; /* it goes on from where it was saved: see wire/line.h; else empty */
+	unsigned again;  /* enum identity_again, for its identity */
+	struct saving *saving;
+	bool suspended, stop_asked; /* it ends so; to be stopped once it is not being saved */
 	struct jail jail;
 	struct jail_net jail_net;
 	struct qmp *qmp;
@@ -68,6 +73,7 @@ struct sup {
 	int link_control;          /* SOCK_SEQPACKET to the link role */
 	int net_control;           /* SOCK_SEQPACKET to net; closing it ends net */
 	int fs_stream, fs_journal; /* kept for the next fs role, when one dies */
+	int fs_peer;               /* QEMU's end of fs_stream, to see what it has not read */
 	uv_poll_t *net_poll;
 	struct policy policy;
 	struct buf authority, authority_cert; /* PEM: with the key, without */
@@ -117,6 +123,8 @@ void sup_ready(struct sup *s);
 void sup_powered_off(struct sup *s); /* fails with what the console says of it */
 char *sup_last_words(struct sup *s); /* of our processes, in their log; caller frees */
 void sup_child_ended(struct sup *s); /* while stopping: was it the last? */
+void sup_tell_again(struct sup *s);  /* its identity, after it stood still */
+void sup_suspended(struct sup *s);   /* it has been saved, and ends */
 
 /* policy.c: what net is told */
 void sup_policy_start(struct sup *s, void (*note)(struct sup *s, const char *text));
@@ -147,13 +155,16 @@ void sup_trust_bundle(struct buf *out);
 #define PAUSED_TEXT                                                                                \
 	"the machine is paused: the host's disk is full; free space, and it goes on by itself"
 void sup_paused_watch(struct sup *s);
+void sup_paused_forget(struct sup *s); /* what was said of stops that were ours */
 
 /* clone.c: a sandbox that has never run is a clone of a snapshot */
 struct vmm_machine sup_machine_plan(const struct sup *s);
 /* What measures the rate that a snapshot's must be; NULL where it is of no account. */
 typedef uint64_t sup_tsc_measure(void);
 sup_tsc_measure *sup_tsc_rate(const struct sup *s);
+int sup_copy_file(const char *from, const char *to, struct err *e); /* whole, on the disk */
 int sup_snapshot_key(const struct sup *s, struct buf *out, struct err *e);
+int sup_saved_key(const struct sup *s, struct buf *out, struct err *e); /* snapshot/saved.h */
 /* Starts the machine, from what there is to start it from; perhaps only later. */
 int sup_start_machine(struct sup *s, struct err *e);
 void sup_snapshot_made(struct sup *s, int code);  /* the maker's end */
@@ -165,6 +176,10 @@ int sup_machine_start(struct sup *s, struct err *e);
 int sup_spawn_snapshot(struct sup *s, struct err *e);
 /* Both descriptors stay the caller's. */
 int sup_spawn_ssh(struct sup *s, int session, int agent, struct err *e);
+/* role_save.c: takes over what comes from the stream. */
+#define SAVE_ONLY      "only"
+#define SAVE_COPY_DISK "copy-disk"
+int sup_spawn_save(struct sup *s, const char *folder, bool suspend, int stream, struct err *e);
 void sup_machine_kill(struct sup *s);
 bool sup_machine_gone(const struct sup *s); /* every child has been awaited */
 
@@ -172,6 +187,7 @@ bool sup_machine_gone(const struct sup *s); /* every child has been awaited */
 int sup_control_listen(struct sup *s, struct err *e);
 void sup_control_ready(struct sup *s);   /* answers those that wait */
 void sup_control_changes(struct sup *s); /* answers those whose question was answered */
+void sup_control_saved(struct sup *s, const char *why); /* NULL: it is */
 void sup_control_finish(struct sup *s, bool failed);
 void sup_control_progress(struct sup *s, const char *what);
 void sup_control_obeyed(struct sup *s); /* answers those who changed the policy */

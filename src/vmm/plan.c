@@ -147,7 +147,7 @@ add_memory(struct strv *a, const struct vmm_machine *m)
 		addf(a, "-object",
 			"memory-backend-file,id=ram,size=%lluM,mem-path=" VMM_PATH_RAM
 			",merge=off,share=%s%s",
-			mib, m->memory == VMM_MEMORY_FILE ? "on" : "off",
+			mib, m->memory == VMM_MEMORY_CLONE ? "off" : "on",
 			m->memory == VMM_MEMORY_CLONE && !m->preload ? ",readonly=on,rom=off" : "");
 }
 
@@ -190,7 +190,7 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 	add(a, "-sandbox",
 		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	strv_add(a, "-no-reboot");
-	if (m->memory == VMM_MEMORY_CLONE) {
+	if (m->memory == VMM_MEMORY_CLONE || m->memory == VMM_MEMORY_TAKE) {
 		/* The kernel is in its memory already. Which descriptor, qmp_load says. */
 		add(a, "-incoming", "defer");
 	} else {
@@ -229,6 +229,14 @@ add_disk(struct strv *a, bool layer)
 	add(a, "-device", "virtio-blk-device,drive=disk");
 }
 
+/* The device is there, what is on the disk is of no account. */
+static void
+add_no_disk(struct strv *a)
+{
+	add(a, "-blockdev", "{\"driver\":\"null-co\",\"node-name\":\"disk\",\"read-zeroes\":true}");
+	add(a, "-device", "virtio-blk-device,drive=disk");
+}
+
 static void
 add_cables(struct strv *a, const struct vmm_machine *m)
 {
@@ -257,7 +265,10 @@ vmm_plan(const struct vmm_machine *m, const char *qemu, struct strv *ret_argv, s
 		return r;
 	strv_add(&a, qemu);
 	add_machine(&a, m);
-	add_disk(&a, m->layer);
+	if (m->memory == VMM_MEMORY_TAKE)
+		add_no_disk(&a);
+	else
+		add_disk(&a, m->layer);
 	add_cables(&a, m);
 	*ret_argv = a;
 	return 0;

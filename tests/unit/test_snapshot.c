@@ -16,6 +16,7 @@
 #include <base/cleanup.h>
 #include <base/io.h>
 #include <base/mem.h>
+#include <snapshot/saved.h>
 #include <snapshot/snapshot.h>
 
 static char folder[64];              /* the data folder of this test */
@@ -354,6 +355,87 @@ descriptions(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* A machine of somebody's own, with the disk that belongs to it. */
+static void
+put_saved(const char *disk, const char *key)
+{
+	CLEAN_FREE char *now = snapshot_boot_id(NULL);
+	struct saved s = {.key = (char *)key,
+		.boot_id = now,
+		.qemu_major = 7,
+		.qemu_minor = 2,
+		.tsc_khz = 2000000,
+		.journal = 2,
+		.wake = {1, 0xab},
+		.created = 5};
+	struct err e = {0};
+
+	put(folder, "disk", "content");
+	if (saved_disk_of(disk, &s.disk, &e) < 0 || saved_write(folder, &s, &e) < 0)
+		fail_msg("%s", e.msg);
+}
+
+static int
+check_saved(const char *disk, const char *key, unsigned journal)
+{
+	CLEANUP(saved_release) struct saved s = {0};
+	struct err e = {0};
+	int r = saved_read(folder, &s, &e);
+
+	assert_true(r < 0 || (s.wake[1] == 0xab && s.qemu_minor == 2 && s.created == 5));
+	return r < 0 ? r : saved_check(&s, key, disk, measure, journal, &e);
+}
+
+static void
+saved_machine(void **state)
+{
+	CLEAN_FREE char *disk = xasprintf("%s/disk", folder);
+	struct timespec changed[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(check_saved(disk, "key", 2), -ENOENT);
+	put_saved(disk, "key");
+	assert_int_equal(check_saved(disk, "key", 2), 0);
+	/* The host is another: it is kept for when it is the same again. */
+	assert_int_equal(check_saved(disk, "other", 2), -ESTALE);
+	assert_int_equal(check_saved(disk, "key", 3), -ESTALE);
+	/* A machine was begun from it, but has not written. */
+	assert_int_equal(saved_mark_used(folder, &e), 0);
+	assert_int_equal(check_saved(disk, "key", 2), 0);
+	/* It has: */
+	assert_int_equal(utimensat(AT_FDCWD, disk, changed, 0), 0);
+	assert_int_equal(check_saved(disk, "key", 2), -EUCLEAN);
+	assert_int_equal(check_saved(disk, "other", 2), -EUCLEAN);
+}
+
+/* After a power cut the disk's times tell nothing. */
+static void
+saved_and_used_before_the_host_started(void **state)
+{
+	CLEAN_FREE char *disk = xasprintf("%s/disk", folder);
+
+	(void)state;
+	put_saved(disk, "key");
+	assert_int_equal(check_saved(disk, "key", 2), 0);
+	put(folder, "used", "another boot");
+	assert_int_equal(check_saved(disk, "key", 2), -EUCLEAN);
+}
+
+static void
+saved_damaged(void **state)
+{
+	CLEAN_FREE char *disk = xasprintf("%s/disk", folder);
+
+	(void)state;
+	put(folder, "saved.json", "{\"version\": 2}");
+	assert_int_equal(check_saved(disk, "key", 2), -EPROTO);
+	put(folder, "saved.json", "{\"version\": 1, \"key\": \"key\"}");
+	assert_int_equal(check_saved(disk, "key", 2), -EBADMSG);
+	put(folder, "saved.json", "nothing");
+	assert_int_equal(check_saved(disk, "key", 2), -EBADMSG);
+}
+
 int
 main(void)
 {
@@ -366,6 +448,9 @@ main(void)
 		TEST(failures_are_kept),
 		TEST(keys),
 		cmocka_unit_test(descriptions),
+		TEST(saved_machine),
+		TEST(saved_and_used_before_the_host_started),
+		TEST(saved_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,12 @@ int io_read_file(int dirfd, const char *path, size_t max, struct buf *out, struc
 int io_write_file_atomic(
 	int dirfd, const char *path, const void *p, size_t n, mode_t mode, struct err *e);
 
+/*
+ * The content of a file into another one, which is empty (or of this size, and all zeros): sharing
+ * its blocks where the file system can, else without the holes.
+ */
+int io_copy(int from, int to, struct err *e);
+
 /* mkdir -p; existing directories are fine. */
 int io_mkdirs(const char *path, mode_t mode, struct err *e);
 

@@ -117,6 +117,16 @@ int state_images_lock(const struct state_paths *p, bool alone, struct err *e);
 int state_socket_listen(const struct state_paths *p, const char *name, struct err *e);
 int state_socket_connect(const struct state_paths *p, const char *name, struct err *e);
 
+/*
+ * What it was suspended in (snapshot/saved.h): a folder of its own. The lock must be held to remove
+ * it.
+ */
+char *state_suspended(const struct state_paths *p, const char *name); /* caller frees */
+bool state_is_suspended(const struct state_paths *p, const char *name);
+int state_suspended_remove(const struct state_paths *p, const char *name, struct err *e);
+/* Beside it, with something random behind: being made or removed. */
+#define STATE_SUSPENDING ".suspending-"
+
 /* Why a sandbox last stopped, for inspect and run ("" when it never ran). */
 int state_set_last_stop(const struct state_paths *p, const char *name, const char *why);
 char *state_last_stop(const struct state_paths *p, const char *name); /* caller frees; never NULL */

@@ -52,6 +52,15 @@ int supervisor_changes(const struct state_paths *p, const char *name, struct err
 /* Stops a running sandbox and waits for its supervisor's end; 0 also when none runs. */
 int supervisor_stop(const struct state_paths *p, const char *name, struct err *e);
 
+/*
+ * Saves a running machine and ends it; supervisor_start goes on from there. -ESRCH: none runs, or
+ * it ended meanwhile.
+ */
+int supervisor_suspend(const struct state_paths *p, const char *name, struct err *e);
+/* Saves it into this folder (snapshot/saved.h), which is empty; it goes on. As above. */
+int supervisor_save(
+	const struct state_paths *p, const char *name, const char *folder, struct err *e);
+
 /* Ends it by force: SIGKILL to the supervisor (its children go with it). */
 int supervisor_kill(const struct state_paths *p, const char *name, struct err *e);
 

@@ -39,6 +39,11 @@ enum vmm_memory {
 	VMM_MEMORY_OWN,
 	VMM_MEMORY_FILE,  /* of VMM_PATH_RAM, to be saved; boots as with VMM_MEMORY_OWN */
 	VMM_MEMORY_CLONE, /* starts with what is saved there, once qmp_load has been called */
+	/*
+	 * Never runs: takes over the memory and the devices of a machine that has stopped
+	 * (qmp_send, qmp_take), so that the memory is a file, and is saved in its place.
+	 */
+	VMM_MEMORY_TAKE,
 };
 
 struct vmm_machine {
@@ -127,9 +132,19 @@ void qmp_version(const struct qmp *q, unsigned *ret_major, unsigned *ret_minor);
  */
 int qmp_save(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e);
 /*
- * A clone reads that state from QEMU's own descriptor and goes on where the saved machine was. Its
- * failure is QEMU's end.
+ * A clone reads that state from QEMU's own descriptor and goes on where the saved machine was, or,
+ * where that had been stopped, waits to be told to. Its failure is QEMU's end.
  */
 int qmp_load(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e);
+/* Until that state has been read. */
+int qmp_loaded(struct qmp *q, uint64_t deadline_ms, struct err *e);
+/*
+ * A machine that was stopped ("stop") begins to hand itself, memory and all, to a stream socket;
+ * qmp_sent: 1 when it has, 0 not yet, -errno. It may go on ("cont") when the other end is no more.
+ */
+int qmp_send(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e);
+int qmp_sent(struct qmp *q, uint64_t deadline_ms, struct err *e);
+/* VMM_MEMORY_TAKE, from QEMU's own descriptor: until it has it all. */
+int qmp_take(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e);
 /* Reads what is there without blocking: 1 and the event's name, 0 none, -errno (-EPIPE: gone). */
 int qmp_event(struct qmp *q, char name[64]);

@@ -14,6 +14,8 @@
  *            (cred/set.h): these are given, those without a value taken away; OK once obeyed
  *   SSH_AGENT  comes with a descriptor that is connected to the host's SSH agent; carries the named
  *            hosts (sshagent_hosts_parse's lines); OK once it is there, or another one was
+ *   SAVE     carries the path of an empty folder: OK once the machine is saved there, its disk too,
+ *            and goes on; or nothing: it is suspended, OK just before the supervisor ends
  *   STOP     OK just before the supervisor ends; the connection closes with it
  */
 #include <stdint.h>
@@ -31,6 +33,7 @@ enum control_frame {
 	CONTROL_CHANGES = 0x08,
 	CONTROL_CREDENTIALS = 0x09,
 	CONTROL_SSH_AGENT = 0x0a,
+	CONTROL_SAVE = 0x0b,
 	CONTROL_OK = 0x81,
 	CONTROL_ERROR = 0x82,    /* text */
 	CONTROL_PROGRESS = 0x83, /* text: a step that began */

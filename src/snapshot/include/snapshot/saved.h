@@ -1,0 +1,65 @@
+#pragma once
+/*
+ * A machine of a sandbox's own, saved in the midst of its life: to go on where it was (suspended),
+ * to go back to (a checkpoint), to be copied (forked). A folder, private to the user:
+ *   ram, state   as of a snapshot (snapshot.h)
+ *   fs           the fs role's journal, sparse
+ *   fs-unread    what the fs role had said and the machine had not read
+ *   disk.qcow2   where it is a copy
+ *   saved.json   what it belongs to: written last
+ *   used         a machine was started from it, in the host's boot of this id
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <base/err.h>
+#include <wire/line.h>
+
+#define SAVED_RAM       "ram"
+#define SAVED_STATE     "state"
+#define SAVED_FS        "fs"
+#define SAVED_FS_UNREAD "fs-unread"
+#define SAVED_DISK      "disk.qcow2"
+
+/* Memory and disk belong together: a disk that was written to since is another one. */
+struct saved_disk {
+	uint64_t size;
+	int64_t mtime_s;
+	uint32_t mtime_ns;
+};
+
+struct saved {
+	char *key;     /* snapshot_key's text */
+	char *boot_id; /* of the host when it was saved */
+	unsigned qemu_major, qemu_minor;
+	uint64_t tsc_khz;        /* TCG: what its kernel was told */
+	unsigned journal;        /* version of the fs role's */
+	uint8_t wake[LINE_WAKE]; /* wire/line.h */
+	int64_t created;         /* seconds since the epoch */
+	struct saved_disk disk;  /* the one that it goes on with */
+	bool other;              /* it is to wake as another sandbox than was saved */
+	bool used;               /* the file is there, of this boot of the host */
+	bool used_before;        /* of an earlier one: how far the disk got, nobody knows */
+};
+
+void saved_release(struct saved *s);
+/* 0, -ENOENT where nothing whole is there, -errno. */
+int saved_read(const char *folder, struct saved *ret, struct err *e);
+/* Writes saved.json, by which the folder becomes whole. */
+int saved_write(const char *folder, const struct saved *s, struct err *e);
+/* Makes "used", on the disk. */
+int saved_mark_used(const char *folder, struct err *e);
+
+/*
+ * Another machine is to go on from what is saved, with a disk: its files in the folder to, which is
+ * there and empty, are links to those in from, whose disk is copied. other: as another sandbox.
+ */
+int saved_place(const char *from, const char *to, const char *disk, bool other, struct err *e);
+
+int saved_disk_of(const char *path, struct saved_disk *ret, struct err *e);
+/*
+ * Why a machine cannot go on from it: 0; -EUCLEAN: its disk has gone on without it, it is of no use
+ * any more; -ESTALE: the host is another (key, clock), and as it was it would do.
+ */
+int saved_check(const struct saved *s, const char *key, const char *disk, uint64_t (*tsc_khz)(void),
+	unsigned journal, struct err *e);
