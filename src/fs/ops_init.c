@@ -35,7 +35,9 @@ op_init(struct fs *fs, struct inode *none, const struct fuse_request *r, struct 
 	struct fuse_init_out io = {
 		.major = FUSE_KERNEL_VERSION,
 		.minor = FUSE_KERNEL_MINOR_VERSION,
-		.max_readahead = min32(in->max_readahead, FUSE_WIRE_IO_MAX),
+		/* in->max_readahead is from before the pump has raised it, and the kernel takes the
+		 * smaller of what it has by then and this. */
+		.max_readahead = FUSE_WIRE_IO_MAX,
 		.flags = in->flags & WANTED,
 		.max_background = 64,
 		.congestion_threshold = 48,

@@ -561,7 +561,8 @@ tune(const struct pump *p)
 {
 	CLEAN_FREE char *path = xasprintf("/sys/class/bdi/%s/read_ahead_kb", p->device);
 
-	/* INIT's max_readahead can only lower the default of 128 KiB. */
+	/* Before INIT is answered: its max_readahead can only lower what is there, by default 128
+	 * KiB. */
 	if (p->device[0] == '\0' || !write_sys(path, READ_AHEAD_KB))
 		log_debug("workspaces: no read-ahead setting for %s", p->mountpoint);
 	/* The way to abort; it may be there already. */

@@ -274,6 +274,15 @@ race() {
 	"$BATS_TEST_DIRNAME/corners.py" mnt/corners
 }
 
+@test "a large file is read ahead, 1 MiB at a time" {
+	local bdi
+	bdi=/sys/class/bdi/$(mountpoint -d mnt)
+	[ -w "$bdi/read_ahead_kb" ] || skip "an ordinary user cannot set it"
+	echo 1 >host/f
+	cat mnt/f # INIT is answered
+	[ "$(cat "$bdi/read_ahead_kb")" = 1024 ]
+}
+
 @test "a folder of 100,000 files is listed whole, and emptied" {
 	mkdir mnt/many && (cd host/many && seq 100000 | xargs touch)
 	[ "$(ls -f mnt/many | wc -l)" = 100002 ]

@@ -367,7 +367,7 @@ fk_init(struct fk *k)
 	int r = fk_call(k, FUSE_INIT, 0,
 		/* newer than the headers that this was built with */
 		FK_IN(fuse_init_in, .major = 7, .minor = FUSE_KERNEL_MINOR_VERSION + 1,
-			.max_readahead = 1 << 20, .flags = UINT32_MAX),
+			.max_readahead = 128 << 10, .flags = UINT32_MAX),
 		NULL, 0);
 
 	if (r == 0)

@@ -39,6 +39,8 @@ test_init(void **state)
 	assert_int_equal(k->init.flags & never, 0);
 	assert_int_equal(k->init.flags & always, always);
 	assert_int_equal(k->init.max_write, FUSE_WIRE_IO_MAX);
+	/* More than the kernel has by now: the pump raises that. */
+	assert_int_equal(k->init.max_readahead, FUSE_WIRE_IO_MAX);
 	assert_int_equal(k->init.time_gran, 1);
 	/* Too old a kernel is told so. */
 	assert_int_equal(
