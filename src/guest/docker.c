@@ -34,6 +34,9 @@
 #include "certs.h"
 #include "deaf.h"
 #include "guest.h"
+#include "oci.h"
+#include "runc.h"
+#include "textblock.h"
 #include "users.h"
 
 #define SOCKET    "/run/docker.sock"
@@ -133,9 +136,33 @@ docker_env(const struct docker *d, struct strv *env)
 {
 	static const struct guest_user root = {.name = "root", .home = "/root", .shell = "/bin/sh"};
 
+	CLEAN_FREE char *path = NULL;
+
 	guest_base_env(d->guest, &root, env);
+	path = xasprintf(RUNC_DIR ":%s", strv_getenv(env, "PATH"));
+	strv_setenv(env, "PATH", path);
 	strv_setenv(env, "LISTEN_FDS", "1");
 	strv_add(env, ENV_PID "               ");
+}
+
+/* What makes its containers trust whom the guest trusts: our runc, and the files that it names. */
+static int
+put_trust(struct err *e)
+{
+	static const char *const us = "/proc/1/exe"; /* no file system has it any more */
+	int r = io_mkdirs(RUNC_DIR, 0755, e);
+
+	if (r == 0)
+		r = io_mkdirs(OCI_TRUST_SOURCES, 0755, e);
+	if (r == 0)
+		r = text_write(
+			OCI_TRUST_SOURCES "/wgetrc", OCI_WGETRC, strlen(OCI_WGETRC), 0644, e);
+	if (r == 0)
+		r = text_write(
+			OCI_TRUST_SOURCES "/apt.conf", OCI_APT_CONF, strlen(OCI_APT_CONF), 0644, e);
+	if (r == 0 && symlink(us, RUNC_DIR "/runc") < 0 && errno != EEXIST)
+		return err_sys(e, errno, "create '%s'", RUNC_DIR "/runc");
+	return r;
 }
 
 /* A pipe: its write end is for dockerd, the read end for on_log. */
@@ -172,6 +199,8 @@ docker_start(struct docker *d, struct err *e)
 		.file = DOCKERD, .argv = argv, .nfds = 4, .cwd = "/", .new_session = true};
 	int r = open_log(d, &log, e);
 
+	if (r == 0)
+		r = put_trust(e);
 	if (r < 0)
 		return r;
 	docker_env(d, &env);

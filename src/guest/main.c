@@ -16,6 +16,7 @@
 #include <wire/ssh.h>
 
 #include "guest.h"
+#include "runc.h"
 #include "ssh_agent.h"
 
 static void __attribute__((noreturn)) give_up(const char *what, const struct err *e)
@@ -63,6 +64,8 @@ main(int argc, char **argv)
 
 	if (getpid() != 1 && argc == 2 && strcmp(argv[1], SSH_LINE_COMMAND) == 0)
 		return ssh_agent_main();
+	if (getpid() != 1 && argc > 0 && strcmp(basename(argv[0]), "runc") == 0)
+		return guest_runc(argv);
 	if (getpid() != 1) {
 		fprintf(stderr, "paddock-guest runs as the first process of a sandbox's machine\n");
 		return 2;

@@ -33,15 +33,32 @@ make_registry() {
 	echo "$manifest" > "$dir/tiny/latest"
 }
 
+# A registry that takes images, too, of the package docker-registry.
+serve_hub() {
+	cat > "$E2E/hub.sh" <<-'SH'
+		cat > "$E2E/hub.yml" <<YML
+		version: 0.1
+		log: {level: error, accesslog: {disabled: true}}
+		storage: {filesystem: {rootdirectory: $E2E/hub}}
+		http: {addr: "127.0.0.1:$1", tls: {certificate: $E2E/ca/leaf.pem, key: $E2E/ca/leaf.key}}
+		YML
+		exec docker-registry serve "$E2E/hub.yml"
+	SH
+	serve_command hub sh "$E2E/hub.sh" PORT
+}
+
 setup_file() {
 	e2e_begin docker
 	mkdir "$E2E/ws/app" "$E2E/web"
 	echo 'from the web' > "$E2E/web/page"
-	make_ca files.test registry.test
+	make_ca files.test registry.test hub.test
 	serve web --dir "$E2E/web"
 	serve reg --registry "$E2E/registry" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
+	serve_hub
 	make_box dock "$E2E/ws/app" --resolve "files.test:80:127.0.0.1:$web_port" \
-		--resolve "registry.test:443:127.0.0.1:$reg_port"
+		--resolve "registry.test:443:127.0.0.1:$reg_port" --resolve "hub.test:443:127.0.0.1:$hub_port"
+	# So TLS to it is looked into.
+	pd network deny dock hub.test --method DELETE
 	make_registry
 	# A root file system of one program, in the workspace.
 	mkdir -p "$E2E/ws/app/root/bin" "$E2E/ws/app/root/etc" "$E2E/ws/app/root/tmp"
@@ -117,6 +134,49 @@ teardown_file() {
 	has "$(cat "$E2E/reg.log")" "HEAD /v2/tiny/manifests/latest docker/"
 }
 
+@test "push, pull and build with a registry whose TLS is looked into: the daemon trusts the sandbox's authority" {
+	in_box dock 'docker tag box hub.test/team/box && docker push -q hub.test/team/box && docker rmi hub.test/team/box' >/dev/null
+	equal "$(in_box dock 'docker run --rm -q hub.test/team/box echo pulled')" pulled
+	printf 'FROM hub.test/team/box\nRUN echo built > /built\nCMD ["cat","/built"]\n' > "$E2E/ws/app/Dockerfile.hub"
+	in_box dock 'docker build -q --pull -f Dockerfile.hub -t hub . >/dev/null && docker run --rm hub'  > "$E2E/tmp/hub"
+	equal "$(cat "$E2E/tmp/hub")" built
+	rm "$E2E/tmp/hub"
+	# It was looked into: requests are in the log, and the one that a rule denies did not get there.
+	equal "$(pd network log dock --json | jq -s 'any(.[]; .type == "http" and .host == "hub.test" and .method == "PUT")')" true
+	has "$(in_box dock 'curl -sS -m 60 -X DELETE https://hub.test/v2/team/box/manifests/latest')" "Blocked by"
+	equal "$(in_box dock 'curl -sS -m 60 -o /dev/null -w "%{http_code}" https://hub.test/v2/team/box/manifests/latest')" 200
+}
+
+AUTHORITY=/usr/share/ca-certificates/mozilla/ISRG_Root_X1.crt
+
+# An image of these programs and their libraries, with one authority of the world's.
+make_image() {
+	local name=$1
+	shift
+	in_box dock 'AUTHORITY=$1; name=$2; shift 2; files=$(which "$@") &&
+		tar -chP $files "$AUTHORITY" $(ldd $files | grep -o "/[^ :]*" | sort -u | grep "\.so") |
+		docker import - "$name" >/dev/null' "$AUTHORITY" "$name" "$@"
+}
+
+@test "containers of unchanged images trust it, run and in builds, and images stay unchanged" {
+	make_image tools curl wget sleep
+	equal "$(in_box dock 'docker run --rm tools curl -sS -m 60 https://hub.test/v2/')" "{}"
+	equal "$(in_box dock 'docker run --rm --user 1234 --read-only tools wget -q -T 60 -O - https://hub.test/v2/')" "{}"
+	# Control: they do look at certificates, and what the caller sets stays.
+	run in_box dock 'docker run --rm -e CURL_CA_BUNDLE="$1" tools curl -sS -m 60 https://hub.test/v2/' "$AUTHORITY"
+	has "$output" "curl: (60)"
+	run in_box dock 'docker run --rm -e SYSTEM_WGETRC=/dev/null tools wget -T 60 -O - https://hub.test/v2/'
+	has "$output" "not trusted"
+	in_box dock 'docker run -d --name long tools sleep 600 >/dev/null'
+	equal "$(in_box dock 'docker exec long curl -sS -m 60 https://hub.test/v2/')" "{}"
+	in_box dock 'docker rm -f long >/dev/null'
+	printf 'FROM tools\nRUN ["curl", "-sS", "-m", "60", "-o", "/got", "https://hub.test/v2/"]\n' > "$E2E/ws/app/Dockerfile.tls"
+	in_box dock 'docker build -q -f Dockerfile.tls -t fetched . >/dev/null'
+	# Of the layer that this made: what was fetched, and nothing of ours.
+	equal "$(in_box_root dock 'cd "$(docker inspect fetched --format "{{.GraphDriver.Data.UpperDir}}")" &&
+		cat got && find . -path "*paddock*" && docker inspect fetched tools --format "{{.Config.Env}}" | grep CERT')" "{}"
+}
+
 @test "published ports of a container are reached inside the sandbox" {
 	in_box dock 'docker run -d --rm --name server -p 8080:80 box sh -c "while :; do echo served | nc -l -p 80; done" >/dev/null'
 	wait_until 30 in_box dock 'curl -s --http0.9 -m 5 http://127.0.0.1:8080/ | grep -q served'
@@ -129,7 +189,7 @@ teardown_file() {
 	pd stop dock
 	in_box_root dock 'pgrep -c dockerd || :' # started anew, on first use again
 	equal "$(in_box dock 'docker images --format "{{.Repository}}" | sort | paste -sd" "')" \
-		"box built net registry.test/tiny"
+		"box built fetched hub hub.test/team/box net registry.test/tiny tools"
 	equal "$(in_box dock 'docker run --rm -v vol:/v box cat /v/d')" data
 	equal "$(in_box dock 'docker ps -a --format "{{.Names}}"; docker cp kept:/l - | tar -xO')" $'kept\nlayer'
 }

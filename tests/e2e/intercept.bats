@@ -12,26 +12,14 @@ setup_file() {
 	echo 'nobody shall read it' > "$E2E/web/secret/page"
 	make_ca files.test plain.test h2.test
 	serve tls --dir "$E2E/web" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
-	serve_h2
+	# An origin that speaks HTTP/2, of the package nghttp2-server.
+	serve_command h2 nghttpd -a 127.0.0.1 -d "$E2E/web" PORT "$E2E/ca/leaf.key" "$E2E/ca/leaf.pem"
 	make_box tls --network locked --resolve "files.test:443:127.0.0.1:$tls_port" \
 		--resolve "plain.test:443:127.0.0.1:$tls_port" \
 		--resolve "h2.test:443:127.0.0.1:$h2_port" "$E2E/ws/app"
 	pd network deny tls files.test --method POST
 	pd network deny tls files.test --path '/secret/**'
 	pd network deny tls h2.test --path '/secret/**'
-}
-
-listens() {
-	(exec 9<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-# An origin that speaks HTTP/2, of the package nghttp2-server.
-serve_h2() {
-	h2_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-	nghttpd -a 127.0.0.1 -d "$E2E/web" "$h2_port" "$E2E/ca/leaf.key" "$E2E/ca/leaf.pem" \
-		</dev/null >"$E2E/h2.out" 2>&1 3>&- &
-	echo $! >> "$E2E/servers"
-	wait_until 20 listens "$h2_port"
 }
 
 teardown_file() {

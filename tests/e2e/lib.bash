@@ -156,6 +156,21 @@ serve_program() {
 	export "${name}_port=$(cat "$E2E/$name.port")"
 }
 
+# serve_command NAME COMMAND...: any program, told its port as PORT in its words.
+serve_command() {
+	local name=$1 port
+	shift
+	port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	"${@//PORT/$port}" </dev/null >"$E2E/$name.out" 2>&1 3>&- &
+	echo $! >> "$E2E/servers"
+	wait_until 20 listens "$port"
+	export "${name}_port=$port"
+}
+
+listens() {
+	(exec 9<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
 # serve_udp NAME: sends every datagram back; port in ${NAME}_port.
 serve_udp() {
 	local name=$1

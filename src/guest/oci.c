@@ -1,0 +1,126 @@
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "certs.h"
+#include "oci.h"
+
+#define BUNDLE   OCI_TRUST_DIR "/ca-certificates.crt"
+#define EXTRA    OCI_TRUST_DIR "/ca-extra.crt"
+#define WGETRC   OCI_TRUST_DIR "/wgetrc"
+#define APT_CONF OCI_TRUST_DIR "/apt.conf"
+
+const struct oci_file oci_trust_files[] = {
+	{CERTS_BUNDLE, BUNDLE},
+	{CERTS_HOST, EXTRA},
+	{OCI_TRUST_SOURCES "/wgetrc", WGETRC},
+	{OCI_TRUST_SOURCES "/apt.conf", APT_CONF},
+	{NULL, NULL},
+};
+
+const struct oci_variable oci_trust_variables[] = {
+	{"SSL_CERT_FILE", BUNDLE},
+	{"REQUESTS_CA_BUNDLE", BUNDLE},
+	{"PIP_CERT", BUNDLE},
+	{"CURL_CA_BUNDLE", BUNDLE},
+	{"GIT_SSL_CAINFO", BUNDLE},
+	{"NODE_EXTRA_CA_CERTS", EXTRA}, /* it has the usual ones built in */
+	{"SYSTEM_WGETRC", WGETRC},
+	{"APT_CONFIG", APT_CONF},
+	{NULL, NULL},
+};
+
+static bool
+is_set(const json_t *env, const char *name)
+{
+	size_t i, n = strlen(name);
+	json_t *v;
+
+	json_array_foreach (env, i, v)
+		if (json_is_string(v) && strncmp(json_string_value(v), name, n) == 0 &&
+			json_string_value(v)[n] == '=')
+			return true;
+	return false;
+}
+
+/* The member, made where it is missing; NULL: it is something else. Borrowed. */
+static json_t *
+array_in(json_t *object, const char *name)
+{
+	json_t *a = json_object_get(object, name);
+
+	if (a == NULL || json_is_null(a)) {
+		a = json_array();
+		json_object_set_new(object, name, a);
+	}
+	return json_is_array(a) ? a : NULL;
+}
+
+static bool
+has_destination(const char *path, bool (*has)(const char *source))
+{
+	for (const struct oci_file *f = oci_trust_files; f->source != NULL; f++)
+		if (strcmp(f->destination, path) == 0)
+			return has(f->source);
+	return false;
+}
+
+static int
+add_variables(json_t *process, bool (*has)(const char *source), struct err *e)
+{
+	json_t *env = array_in(process, "env");
+
+	if (env == NULL)
+		return err_set(e, EINVAL, "'env' is no list");
+	for (const struct oci_variable *v = oci_trust_variables; v->name != NULL; v++)
+		if (!is_set(env, v->name) && has_destination(v->value, has))
+			json_array_append_new(env, json_sprintf("%s=%s", v->name, v->value));
+	return 0;
+}
+
+static int
+add_mounts(json_t *config, bool (*has)(const char *source), struct err *e)
+{
+	json_t *mounts = array_in(config, "mounts");
+
+	if (mounts == NULL)
+		return err_set(e, EINVAL, "'mounts' is no list");
+	for (const struct oci_file *f = oci_trust_files; f->source != NULL; f++)
+		if (has(f->source))
+			json_array_append_new(mounts,
+				json_pack("{s:s, s:s, s:s, s:[s,s,s,s,s]}", "destination",
+					f->destination, "type", "bind", "source", f->source,
+					"options", "bind", "ro", "nosuid", "nodev", "noexec"));
+	return 0;
+}
+
+static int
+append(const char *data, size_t n, void *arg)
+{
+	buf_append(arg, data, n);
+	return 0;
+}
+
+int
+oci_add_trust(const char *text, enum oci_kind kind, bool (*has)(const char *source),
+	struct buf *out, struct err *e)
+{
+	json_error_t why;
+	json_auto_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+	json_t *process = kind == OCI_PROCESS ? root : json_object_get(root, "process");
+	int r = 0;
+
+	if (root == NULL)
+		return err_set(e, EINVAL, "line %d: %s", why.line, why.text);
+	/* A bundle without a process is allowed: it is to be joined by others. */
+	if (process != NULL && !json_is_object(process))
+		return err_set(e, EINVAL, "no process in it");
+	if (process != NULL)
+		r = add_variables(process, has, e);
+	if (r == 0 && kind == OCI_CONTAINER)
+		r = json_is_object(root) ? add_mounts(root, has, e)
+					 : err_set(e, EINVAL, "no object");
+	return r == 0 ? json_dump_callback(root, append, out, JSON_COMPACT) : r;
+}

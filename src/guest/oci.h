@@ -1,0 +1,43 @@
+#pragma once
+/*
+ * The guest's trusted certificates for containers: files that are mounted, and variables that name
+ * them, put into what a container runtime is told (OCI runtime specification 1.x, config.md). Pure.
+ *
+ * The files come to lie in the container's own /dev, a tmpfs that is made at its start, so that
+ * nothing of them stays behind in its root file system or in an image that is made of it.
+ */
+#include <base/buf.h>
+#include <base/err.h>
+
+#define OCI_TRUST_DIR "/dev/paddock"
+/* Where the guest has what it does not keep elsewhere. */
+#define OCI_TRUST_SOURCES "/run/paddock/trust"
+
+struct oci_file {
+	const char *source, *destination; /* paths in the guest, in the container */
+};
+
+struct oci_variable {
+	const char *name, *value;
+};
+
+/* Every program looks for its certificates in a place of its own; both end with a NULL. */
+extern const struct oci_file oci_trust_files[];
+extern const struct oci_variable oci_trust_variables[];
+
+/* What wget and apt are told: their GnuTLS reads no variable. */
+#define OCI_WGETRC   "passive_ftp = on\nca_certificate = " OCI_TRUST_DIR "/ca-certificates.crt\n"
+#define OCI_APT_CONF "Acquire::https::CaInfo \"" OCI_TRUST_DIR "/ca-certificates.crt\";\n"
+
+enum oci_kind {
+	OCI_CONTAINER, /* config.json of a bundle */
+	OCI_PROCESS,   /* the process object alone, for another one in a container that runs */
+};
+
+/*
+ * The text with the mounts of those files for which has() is true, and with the variables that name
+ * no file that is left out. What the image or the caller has set stays. Appends to out;
+ * -EINVAL: it is no such JSON.
+ */
+int oci_add_trust(const char *text, enum oci_kind kind, bool (*has)(const char *source),
+	struct buf *out, struct err *e);
