@@ -1,4 +1,4 @@
-# users: user; with PADDOCK_E2E_ALL: root
+# users: root user
 # A guest that is an enemy, from the command line's side: junk on both cables, floods, panics. It may
 # lose its own machine; it may not hang a command, fill the host or touch another sandbox.
 # shellcheck disable=SC2154,SC2016
@@ -7,9 +7,10 @@ load lib
 
 setup_file() {
 	e2e_begin hostile
-	mkdir "$E2E/ws/app" "$E2E/ws/other"
+	mkdir "$E2E/ws/app" "$E2E/ws/other" "$E2E/ws/kept"
 	echo untouched > "$E2E/ws/other/file"
-	make_box bad "$E2E/ws/app"
+	echo kept > "$E2E/ws/kept/file"
+	make_box bad "$E2E/ws/app" "$E2E/ws/kept:ro"
 	make_box good "$E2E/ws/other"
 	# Run by the guest's root: takes PID 1's descriptor of a port and writes to it.
 	cat > "$E2E/ws/app/port.py" <<-'PY'
@@ -102,6 +103,34 @@ stopped_because() {
 		equal "$(in_box bad 'echo back > file; cat file')" back
 		equal "$(cat "$E2E/ws/app/file")" back
 	done
+}
+
+# All that is not the writable workspace.
+beside() {
+	find "$E2E/ws" -path "$E2E/ws/app" -prune -o -printf '%P %y %m %s %n %T@\n' | sort
+	cat "$E2E/ws/other/file" "$E2E/ws/kept/file"
+}
+
+in_app() {
+	find "$E2E/ws/app" ! -name raw ! -name raw-link | sort
+}
+
+@test "raw messages of a guest that forges ids, names, offsets and lengths: each refused, the next answered" {
+	local fs before inside
+	in_box bad true
+	fs=$(role_pid bad fs) before=$(beside) inside=$(in_app)
+	pd exec -q -i -u root bad sh -c 'cat > /var/tmp/rawfuse.py' < "$E2E_DIR/rawfuse.py"
+	has "$(in_box_root bad 'cd /var/tmp && exec python3 rawfuse.py "$@"' "$E2E/ws/app" "$E2E/ws/kept" 2>&1)" " refused"
+	# What the control wrote is there, and nothing else; the server is the same, and so is the mount.
+	equal "$(cat "$E2E/ws/app/raw")" decent
+	equal "$(readlink "$E2E/ws/app/raw-link")" ../other/file
+	equal "$(in_app)" "$inside"
+	equal "$(beside)" "$before"
+	equal "$(role_pid bad fs)" "$fs"
+	equal "$(in_box bad 'echo on > after; cat after raw')" $'on\ndecent'
+	equal "$(cat "$E2E/ws/app/after")" on
+	rm "$E2E"/ws/app/{after,raw,raw-link}
+	good_is_fine
 }
 
 @test "a flood on the tunnel and on the link does not take the host's memory" {

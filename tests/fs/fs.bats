@@ -25,6 +25,7 @@ teardown() {
 	eval "exec $FS_IN>&-" 2>/dev/null
 	wait "$FS_JOB" 2>/dev/null
 	umount -l "$W/mnt" "$W/mnt2" "$W/host/slow" 2>/dev/null
+	umount -R -l "$W/host" 2>/dev/null
 	[ -n "$BATS_TEST_COMPLETED" ] || cat "$W/log"
 	rm -rf "$W"
 }
@@ -346,6 +347,25 @@ race() {
 	exec 7<&-
 	eval "exec $in>&-"
 	wait "$job"
+}
+
+@test "raw messages that no kernel sends: each refused, the next one answered, the mount goes on" {
+	eval "exec $FS_IN>&-"
+	wait "$FS_JOB"
+	# As in a sandbox: two workspaces, one read-only, and nothing can be made beside them.
+	mkdir -p host/ws/app host/ws/kept && echo kept >host/ws/kept/file
+	for dir in host host/ws/app host/ws/kept; do mount --bind "$dir" "$dir"; done
+	mount -o remount,bind,ro host/ws/kept && mount -o remount,bind,ro host
+	mount_it
+	run timeout 150 python3 "$BATS_TEST_DIRNAME/../e2e/rawfuse.py" /ws/app /ws/kept "$FS_JOB"
+	echo "$output"
+	[ "$status" = 0 ] && [[ $output == *" refused" ]]
+	# What the decent ones made is there, and nothing else.
+	[ "$(cat host/ws/app/raw)" = decent ] && [ "$(readlink host/ws/app/raw-link)" = ../other/file ]
+	[ "$(cd host && find . | sort | xargs)" = ". ./ws ./ws/app ./ws/app/raw ./ws/app/raw-link ./ws/kept ./ws/kept/file" ]
+	[ "$(cat host/ws/kept/file)" = kept ]
+	[ "$(pgrep -P "$FS_JOB")" = "$SERVER" ]
+	echo on >mnt/ws/app/after && [ "$(cat host/ws/app/after mnt/ws/app/raw)" = $'on\ndecent' ]
 }
 
 @test "the pump's memory does not grow with what was made, listed, locked and removed" {
