@@ -264,7 +264,8 @@ find_word(struct cred_set *s, const char *word)
 		if (has_variable(&s->v[i], word))
 			c = &s->v[i];
 	for (size_t i = 0; c == NULL && (service = cred_service_at(i)) != NULL; i++) {
-		credentials_service(service->name, &made);
+		if (!credentials_service(service->name, &made))
+			continue;
 		if (strcmp(made.name, word) == 0 || has_variable(&made, word)) {
 			cred_set_add(s, &made);
 			return &s->v[s->n - 1];

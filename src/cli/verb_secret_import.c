@@ -60,12 +60,12 @@ static int
 import_one(const struct cli *c, const struct args *a, const struct secrets *there,
 	const struct cred_service *s, struct err *e)
 {
-	const char *variable = variable_of(s), *value;
+	const char *variable = variable_of(s);
+	const char *value = variable != NULL ? getenv(variable) : NULL;
 	char last[8];
 
-	if (variable == NULL || !is_asked_for(a, s->name))
+	if (value == NULL || !is_asked_for(a, s->name))
 		return 0;
-	value = getenv(variable);
 	preview(value, last);
 	if (secrets_find(there, s->name, NULL) != NULL && !args_has(a, "force")) {
 		printf("%-12s  %s %s: kept already; --force replaces it\n", s->name, variable,

@@ -92,7 +92,7 @@ op_lookup(struct fs *fs, struct inode *dir, const struct fuse_request *r, struct
 	struct shadow *sh = shadow_find(fs, dir, r->name);
 	CLEAN_NODEFD struct nodefd d = NODEFD_INIT;
 	CLEAN_CLOSE int fd = -1;
-	struct fuse_entry_out eo;
+	struct fuse_entry_out eo = {0};
 	struct statx st;
 	int e = folder_get(fs, dir, &d);
 

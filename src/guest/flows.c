@@ -41,7 +41,7 @@ peer_of(int fd, struct sockaddr_in *ret)
 		struct sockaddr any;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
-	} a;
+	} a = {.in6 = {0}};
 	socklen_t n = sizeof(a);
 
 	if (getpeername(fd, &a.any, &n) < 0)
@@ -61,7 +61,7 @@ peer_of(int fd, struct sockaddr_in *ret)
 static bool
 is_outside(const struct flows *f, const struct sockaddr_in *peer)
 {
-	struct sockaddr_in to = *peer, from;
+	struct sockaddr_in to = *peer, from = {0};
 	socklen_t n = sizeof(from);
 
 	to.sin_port = htons(9);

@@ -9,9 +9,8 @@
  * reset. Only LOOKS_MAX of what is refused may be waited for at once: a flood of denials does not
  * keep out what is allowed.
  */
-#define LOOKS_MAX       256
-#define LOOK_REQUEST_MS 30000
-#define LOOK_PROXY_MS   30000
+#define LOOKS_MAX 256
+#define LOOK_MS   30000 /* for a request, or for words to the proxy */
 
 static void
 end_refused(struct conn *c, enum netevent_kind kind)
@@ -124,9 +123,7 @@ void
 conn_look(struct conn *c, enum look what)
 {
 	uint64_t limit = c->net->hooks.look_limit_ms * (is_web(c) ? 10 : 1);
-	uint64_t ms = what == LOOK_REFUSED    ? limit
-		      : what == LOOK_REQUESTS ? LOOK_REQUEST_MS
-					      : LOOK_PROXY_MS;
+	uint64_t ms = what == LOOK_REFUSED ? limit : LOOK_MS;
 
 	c->look = what;
 	c->state = CONN_LOOK;

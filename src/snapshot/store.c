@@ -102,7 +102,7 @@ load(const char *data_dir, const char *id, int dir, struct snapshot *ret, struct
 	CLEAN_BUF struct buf text = BUF_INIT;
 	int r = io_read_file(dir, META, META_MAX, &text, e);
 
-	if (r == 0)
+	if (r >= 0)
 		r = snapshot_decode(buf_str(&text), ret, e);
 	if (r < 0)
 		return err_prefix(e, "snapshot '%s'", id);

@@ -37,10 +37,10 @@ open(const char *path, int flags, ...)
 	return open_it(path, flags, mode);
 }
 
-EXPORTED int __open64_2(const char *path, int flags);
+/* What a fortified build calls where it can see that there is no mode. The name is glibc's. */
+EXPORTED int __open64_2(const char *path, int flags); /* NOLINT */
 
-/* What a fortified build calls where it can see that there is no mode. */
-int
+int /* NOLINTNEXTLINE */
 __open64_2(const char *path, int flags)
 {
 	return open_it(path, flags, 0);
