@@ -315,7 +315,7 @@ check_flood(struct world *w)
 
 	expect_event(w, NETEVENT_UDP, NETEVENT_BLOCKED, "93.184.216.34", FLOOD_PORT);
 	expect_event(w, NETEVENT_UDP, NETEVENT_BLOCKED, "93.184.216.35", FLOOD_PORT);
-	for (uint64_t end = deadline_in_ms(10000); packets < FLOOD / 4;) {
+	for (uint64_t end = deadline_in_ms(30000); packets < FLOOD / 4;) {
 		CHECK(deadline_left_ms(end) > 0);
 		read_log(w);
 		packets = nlost;

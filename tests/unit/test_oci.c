@@ -120,8 +120,8 @@ container(void **state)
 		CERTS_BUNDLE);
 	m = json_array_get(json_object_get(j, "mounts"), 0);
 	assert_string_equal(json_string_value(json_object_get(m, "destination")), "/dev");
-	j = json_object_get(j, "linux"); /* the rest is as it was */
-	assert_int_equal(json_integer_value(json_object_get(j, "big")), INT64_MAX);
+	m = json_object_get(j, "linux"); /* the rest is as it was */
+	assert_int_equal(json_integer_value(json_object_get(m, "big")), INT64_MAX);
 }
 
 static void
