@@ -164,26 +164,29 @@ verbs() {
 	equal "$(pd ls -q)" ""
 }
 
+ask_for() { # NAME
+	term_type offer "clear; paddock run -m 1k shell '$E2E/ws/$1/deep'; echo status=\$?"
+	screen_shows offer "$1/deep' does not exist. Create it? [y/N]:"
+}
+
 @test "a missing workspace is offered for creation on a terminal: no, then yes" {
 	term_open offer
-	term_type offer "paddock run -m 1k shell '$E2E/ws/new/deep'; echo status=\$?"
-	screen_shows offer "does not exist. Create it? [y/N]:"
-	has "$(screen offer | tr -d '\n')" "Workspace '$E2E/ws/new/deep' does not exist."
+	# Each time another folder: what was asked before may still be on the screen.
+	ask_for first
+	has "$(screen offer | tr -d '\n')" "Workspace '$E2E/ws/first/deep' does not exist."
 	term_type offer n
 	line_shows offer "status=125"
-	[ ! -e "$E2E/ws/new" ]
+	[ ! -e "$E2E/ws/first" ]
 	# Enter alone is no.
-	term_type offer "clear; paddock run -m 1k shell '$E2E/ws/new/deep'; echo status=\$?"
-	screen_shows offer "Create it? [y/N]:"
+	ask_for second
 	term_key offer Enter
 	line_shows offer "status=125"
-	[ ! -e "$E2E/ws/new" ]
-	term_type offer "clear; paddock run -m 1k shell '$E2E/ws/new/deep'; echo status=\$?"
-	screen_shows offer "Create it? [y/N]:"
+	[ ! -e "$E2E/ws/second" ]
+	ask_for third
 	term_type offer y
 	line_shows offer "status=2"
 	screen_has offer "--memory '1k'"
-	[ -d "$E2E/ws/new/deep" ]
+	[ -d "$E2E/ws/third/deep" ]
 	term_close offer
 }
 
