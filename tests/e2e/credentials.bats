@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # Credentials: the store, what a server gets and a guest does not, attack rows E. Servers on the
 # host's loopback stand for the world; their logs are the positive control.
 # shellcheck disable=SC2154,SC2016

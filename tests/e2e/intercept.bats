@@ -1,4 +1,4 @@
-# users: root user
+# users: user; with PADDOCK_E2E_ALL: root
 # TLS that is looked into, in a real guest: rules with methods and paths over HTTPS, the page that says a
 # denial, the sandbox's own authority. Servers on the host's loopback stand for the world.
 # shellcheck disable=SC2154,SC2016
