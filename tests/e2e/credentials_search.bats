@@ -26,7 +26,7 @@ teardown_file() {
 }
 
 count() { # FILE-WITH-TEXT FOLDER-OR-FILE...: files that hold it
-	grep -rlaF -f "$1" "${@:2}" 2>/dev/null | wc -l
+	LC_ALL=C grep -rlaF -f "$1" "${@:2}" 2>/dev/null | wc -l
 }
 
 @test "no file of the host holds the value: disk, snapshots, logs, network log, state, debug output" {
