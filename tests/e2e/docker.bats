@@ -64,7 +64,7 @@ setup_file() {
 	mkdir -p "$E2E/ws/app/root/bin" "$E2E/ws/app/root/etc" "$E2E/ws/app/root/tmp"
 	cp "$E2E/layer/busybox" "$E2E/ws/app/root/bin/"
 	local tool
-	for tool in sh cat echo wget date nc; do
+	for tool in sh cat echo wget date nc chroot; do
 		ln -s busybox "$E2E/ws/app/root/bin/$tool"
 	done
 }
@@ -175,6 +175,18 @@ make_image() {
 	# Of the layer that this made: what was fetched, and nothing of ours.
 	equal "$(in_box_root dock 'cd "$(docker inspect fetched --format "{{.GraphDriver.Data.UpperDir}}")" &&
 		cat got && find . -path "*paddock*" && docker inspect fetched tools --format "{{.Config.Env}}" | grep CERT')" "{}"
+}
+
+# K4, K5: the guest's root at most, whose disk and daemon are the sandbox's own.
+@test "a privileged container has the sandbox's machine, not the host" {
+	echo 'not for guests' > "$E2E/outside"
+	equal "$(in_box dock 'docker run --rm --privileged --pid host --network host -v /:/h box sh -c "
+		cat /h/etc/hostname; cat /h\$1/outside 2>/dev/null; echo app > /h\$1/ws/app/by-root" sh "$1"' "$E2E")" dock
+	equal "$(cat "$E2E/ws/app/by-root")" app # control: what is shared is there
+	equal "$(in_box dock 'docker run --rm --privileged -v /:/h box chroot /h docker info --format "{{.Name}}"')" dock
+	in_box dock 'docker run --rm --privileged -v /:/h box chroot /h cat /proc/mounts' > "$E2E/mounts"
+	lacks "$(cut -d" " -f2 "$E2E/mounts" | sort -u)" "$E2E/data"
+	has "$(cat "$E2E/mounts")" "$E2E/ws/app"
 }
 
 @test "published ports of a container are reached inside the sandbox" {

@@ -10,10 +10,16 @@ setup_file() {
 	e2e_begin net
 	mkdir "$E2E/ws/app" "$E2E/web"
 	echo 'from the web' > "$E2E/web/page"
+	head -c 1000000 /dev/zero > "$E2E/web/large"
 	make_ca files.test
 	serve web --dir "$E2E/web"
 	serve tls --dir "$E2E/web" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
-	make_box net --network open --resolve "files.test:80:127.0.0.1:$web_port" \
+	serve_git_over_ssh
+	serve_command redis redis-server --port PORT --bind 127.0.0.1 --save '' --dir "$E2E/tmp"
+	serve_quic
+	make_box net --network open --resolve "git.test:22:127.0.0.1:$ssh_port" \
+		--resolve "cache.test:6379:127.0.0.1:$redis_port" --resolve "files.test:4433:127.0.0.1:$quic_port" \
+		--resolve "files.test:80:127.0.0.1:$web_port" \
 		--resolve "files.test:443:127.0.0.1:$tls_port" \
 		--resolve "files.test:9418:127.0.0.1:$web_port" "$E2E/ws/app"
 	cat > "$E2E/ws/app/try.py" <<-'PY'
@@ -34,6 +40,31 @@ setup_file() {
 		    w = what(*word.rsplit(":", 1))
 		    print(word, w, "at once" if time.monotonic() - start < 5 else "late")
 	PY
+}
+
+# OpenSSH's server, of nobody but who runs the tests. It wants a folder of root's in /run.
+serve_git_over_ssh() {
+	local dir=$E2E/ssh
+	mkdir -p "$dir" "$E2E/ws/app/.ssh"
+	ssh-keygen -q -t ed25519 -N '' -f "$dir/host"
+	ssh-keygen -q -t ed25519 -N '' -f "$E2E/ws/app/.ssh/key"
+	cp "$E2E/ws/app/.ssh/key.pub" "$dir/authorized"
+	cat > "$dir/sshd.sh" <<-'SH'
+		run="/usr/sbin/sshd -D -e -f /dev/null -p $1 -h $2/host -o ListenAddress=127.0.0.1 -o PidFile=none
+			-o StrictModes=no -o UsePAM=no -o AuthorizedKeysFile=$2/authorized -o PermitRootLogin=prohibit-password"
+		[ "$(id -u)" = 0 ] || exec $run
+		exec unshare --mount sh -c "mount -t tmpfs tmpfs /run && mkdir -m 0755 /run/sshd && exec $(echo $run)"
+	SH
+	serve_command ssh sh "$dir/sshd.sh" PORT "$dir"
+	echo "git.test $(cut -d' ' -f1,2 "$dir/host.pub")" > "$E2E/ws/app/.ssh/known"
+}
+
+# HTTP/3, of the package ngtcp2-server.
+serve_quic() {
+	quic_port=$(python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	/usr/sbin/gtlsserver -q -d "$E2E/web" 127.0.0.1 "$quic_port" "$E2E/ca/leaf.key" "$E2E/ca/leaf.pem" \
+		</dev/null >"$E2E/quic.out" 2>&1 3>&- &
+	echo $! >> "$E2E/servers"
 }
 
 teardown_file() {
@@ -100,6 +131,18 @@ fetch(\"https://files.test/page\").then(r => r.text()).then(t => console.log(t.t
 	rm "$E2E/tmp/log"
 }
 
+@test "git over SSH, and Redis: any protocol to a host by its name" {
+	local url
+	url=ssh://$(id -un)@git.test$E2E/web/repo.git
+	in_box net 'cp -r .ssh/key /tmp/key && chmod 600 /tmp/key && export GIT_SSH_COMMAND="ssh -i /tmp/key -o IdentitiesOnly=yes -o UserKnownHostsFile=$PWD/.ssh/known" &&
+		git clone -q "$1" by-ssh && cd by-ssh && echo more > more && git add more && git commit -qm second && git push -q origin HEAD:main' "$url"
+	equal "$(git -C "$E2E/web/repo.git" log --format=%s main | paste -sd' ')" "second first"
+	equal "$(in_box net 'exec 9<>/dev/tcp/cache.test/6379; printf "SET word kept\r\nGET word\r\nQUIT\r\n" >&9; cat <&9' | tr -d '\r' | paste -sd' ')" \
+		'+OK $4 kept +OK'
+	# Another port of the same hosts is another destination (the preset allows it, nobody is there).
+	refused git.test:23 cache.test:6380
+}
+
 @test "pip installs from an index" {
 	mkdir -p "$E2E/web/simple/tinypkg"
 	python3 - "$E2E/web/simple/tinypkg/tinypkg-1.0-py3-none-any.whl" <<-'PY'
@@ -112,6 +155,22 @@ fetch(\"https://files.test/page\").then(r => r.text()).then(t => console.log(t.t
 	PY
 	in_box net 'pip install -q --root-user-action=ignore --index-url https://files.test/simple tinypkg >&2'
 	equal "$(in_box net 'python3 -c "import tinypkg; print(tinypkg.word)"')" "installed by pip"
+}
+
+@test "apt installs from a repository over HTTPS" {
+	local dir=$E2E/web/apt deb=tiny_1.0_all.deb
+	mkdir -p "$dir" "$E2E/deb/DEBIAN" "$E2E/deb/usr/share/tiny"
+	echo 'installed by apt' > "$E2E/deb/usr/share/tiny/word"
+	printf 'Package: tiny\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: tiny\n' \
+		> "$E2E/deb/DEBIAN/control"
+	dpkg-deb --root-owner-group --build "$E2E/deb" "$dir/$deb" >/dev/null
+	{
+		cat "$E2E/deb/DEBIAN/control"
+		printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n' "$deb" "$(stat -c %s "$dir/$deb")" "$(sha256sum < "$dir/$deb" | cut -d' ' -f1)"
+	} > "$dir/Packages"
+	equal "$(in_box_root net 'echo "deb [trusted=yes] https://files.test/apt ./" > /tmp/tiny.list
+		only="-o Dir::Etc::sourcelist=/tmp/tiny.list -o Dir::Etc::sourceparts=-"
+		{ apt-get -qq $only update && apt-get -qq $only install -y tiny; } >&2 && cat /usr/share/tiny/word')" "installed by apt"
 }
 
 @test "npm install from the registry" {
@@ -312,6 +371,16 @@ s.sendto(b\"last\", (\"203.0.113.8\", 9))"'
 	pd stop udp
 	equal "$(in_box udp 'python3 udp.py quic.test 4433 9')" carried
 	pd rm -f udp
+}
+
+@test "HTTP/3 by curl, where a rule opens its UDP" {
+	run in_box net 'curl -sS -m 20 --http3-only https://files.test:4433/page'
+	[ "$status" != 0 ] && [ "$status" != 28 ]
+	pd network proxy net --allow-udp files.test:4433
+	equal "$(in_box net 'curl -sS -m 60 --http3-only -w "%{http_version}\n" https://files.test:4433/page')" "from the web
+3"
+	equal "$(in_box net 'curl -sS -m 60 --http3-only https://files.test:4433/large | wc -c')" 1000000
+	pd network rm net files.test:4433/udp
 }
 
 @test "frames of other senders go nowhere" {
