@@ -143,7 +143,7 @@ in_app() {
 	for port in fs link; do
 		pd exec -d -u root bad sh -c "cd '$E2E/ws/app' && exec timeout 15 python3 port.py $port flood"
 		sent() { [ -e "$E2E/ws/app/sent-${port}flood" ] || ! box_is bad running; }
-		wait_until 30 sent
+		wait_until 90 sent
 		for role in fs link supervisor; do
 			kb=$(awk '/^Rss:/ {print $2}' "/proc/$(role_pid bad $role)/smaps_rollup" 2>/dev/null) || :
 			at_most "${kb:-0}" 60000 "kB of $role"
@@ -158,7 +158,7 @@ in_app() {
 	local bytes
 	pd exec -d -u root bad sh -c 'head -c 4000000 /dev/zero | tr "\0" "x" | fold -w 200 > /dev/ttyS0; printf "\033]0;owned\007\033[31mred\r\nlast words\r\n" > /dev/ttyS0'
 	flooded() { pd logs bad | tail -n 3 | grep -q "last words"; }
-	wait_until 120 flooded
+	wait_until 300 flooded
 	bytes=$(cat "$E2E"/data/paddock/sandboxes/bad/console.log* | wc -c)
 	at_most "$bytes" $((2 << 20)) "bytes of console log"
 	equal "$((bytes > 500000))" 1
