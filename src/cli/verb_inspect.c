@@ -99,8 +99,11 @@ inspect_one(struct cli *c, const char *name, json_t *out, struct err *e)
 		json_array_append_new(ws, json_pack("{s:s,s:b}", "path", s.workspaces[i].path,
 						  "read_only", s.workspaces[i].read_only));
 	o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:o,s:o}", "name", s.name, "agent",
-		s.agent, "status", running ? control_state_name(st.state) : "stopped", "image",
-		s.image, "workspaces", ws, "cpus", (json_int_t)s.cpus, "memory_bytes",
+		s.agent, "status",
+		running                               ? control_state_name(st.state)
+		: state_is_suspended(&c->paths, name) ? "suspended"
+						      : "stopped",
+		"image", s.image, "workspaces", ws, "cpus", (json_int_t)s.cpus, "memory_bytes",
 		(json_int_t)s.memory_bytes, "disk_bytes", (json_int_t)s.disk_bytes, "created",
 		(json_int_t)s.created, "env", strv_json(&s.env), "resolve", strv_json(&s.resolve));
 	json_object_set_new(o, "ports", strv_json(&s.ports));

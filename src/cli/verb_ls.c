@@ -15,7 +15,7 @@
 struct row {
 	struct sandbox s;
 	struct control_status st;
-	bool running;
+	bool running, suspended;
 	char broken[ERR_MSG_MAX]; /* the record cannot be read: why */
 };
 
@@ -31,7 +31,9 @@ row_status(const struct row *r)
 {
 	if (r->broken[0] != '\0')
 		return "broken";
-	return r->running ? control_state_name(r->st.state) : "stopped";
+	if (r->running)
+		return control_state_name(r->st.state);
+	return r->suspended ? "suspended" : "stopped";
 }
 
 static void
@@ -46,6 +48,7 @@ row_load(struct cli *c, const char *name, struct row *ret)
 		return;
 	}
 	ret->running = supervisor_status(&c->paths, name, &ret->st, NULL) == 0;
+	ret->suspended = state_is_suspended(&c->paths, name);
 }
 
 static char *

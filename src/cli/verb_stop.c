@@ -22,14 +22,21 @@ stop_exec(struct cli *c, const struct args *a, struct err *e)
 			r = sandbox_load(&c->paths, a->words[i], &s, e);
 		sandbox_release(&s);
 		if (r == 0)
-			r = supervisor_stop(&c->paths, a->words[i], e);
+			r = args_has(a, "suspend") ? suspend_sandbox(c, a->words[i], e)
+						   : supervisor_stop(&c->paths, a->words[i], e);
 		if (r == 0)
 			printf("%s\n", a->words[i]);
 	}
 	return r;
 }
 
+static const struct option_def stop_options[] = {
+	{"suspend", 0, NULL, "save what runs, as paddock suspend does"},
+	{0},
+};
+
 const struct verb verb_stop = {.name = "stop",
 	.summary = "Stop sandboxes; their disks stay",
-	.usage = "SANDBOX [SANDBOX...]",
+	.usage = "[--suspend] SANDBOX [SANDBOX...]",
+	.options = stop_options,
 	.exec = stop_exec};

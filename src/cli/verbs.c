@@ -14,6 +14,7 @@ const struct verb *const verbs[] = {
 	&verb_diff,
 	&verb_ports,
 	&verb_stop,
+	&verb_suspend,
 	&verb_rm,
 	&verb_network,
 	&verb_secret,

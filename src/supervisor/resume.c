@@ -69,13 +69,13 @@ sup_resume_find(struct sup *s, struct err *e)
 	CLEAN_FREE char *disk = state_sandbox_file(&s->paths, s->sandbox.name, SAVED_DISK);
 	CLEANUP(saved_release) struct saved d = {0};
 	CLEAN_BUF struct buf key = BUF_INIT;
-	CLEAN_FREE char *why = NULL;
 	int r;
 
 	sweep(s);
 	r = saved_read(folder, &d, e);
 	if (r == -ENOENT)
 		return 0;
+	s->resuming = true;
 	if (r == 0)
 		r = sup_saved_key(s, &key, e);
 	if (r == 0)
@@ -85,14 +85,10 @@ sup_resume_find(struct sup *s, struct err *e)
 	if (r == -EUCLEAN) {
 		sup_note(s, "what was running when it was suspended is lost, it boots: %s", e->msg);
 		remove_folder(s);
+		s->resuming = false;
 		return 0;
 	}
-	why = xstrdup(e->msg);
-	return err_set(e, -r,
-		"cannot go on where it was suspended: %s; to boot it from its disk instead: "
-		"paddock "
-		"suspend --discard %s",
-		why, s->sandbox.name);
+	return r;
 }
 
 int
@@ -121,6 +117,8 @@ sup_resume_go(struct sup *s, struct err *e)
 	uint64_t deadline = deadline_in_ms(LOAD_LIMIT_MS);
 	int r = qmp_loaded(s->qmp, deadline, e);
 
+	if (r == -EPIPE)
+		err_set(e, EPIPE, "QEMU does not load it (see supervisor.log)");
 	if (r == 0)
 		r = saved_mark_used(folder, e);
 	return r == 0 ? qmp_command(s->qmp, "cont", NULL, deadline, e) : r;

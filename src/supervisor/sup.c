@@ -490,7 +490,15 @@ report_failure(struct sup *s)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
 
-	buf_append_str(&b, s->why[0] != '\0' ? s->why : "the sandbox was stopped while it started");
+	if (s->why[0] == '\0')
+		buf_append_str(&b, "the sandbox was stopped while it started");
+	else if (s->resuming)
+		buf_printf(&b,
+			"cannot go on where it was suspended: %s; to boot it from its disk "
+			"instead: paddock suspend --discard %s",
+			s->why, s->sandbox.name);
+	else
+		buf_append_str(&b, s->why);
 	boundlog_tail(&s->console, TAIL_LINES, &b);
 	report(s, CONTROL_ERROR, buf_str(&b));
 }

@@ -63,6 +63,7 @@ struct sup {
 		       */
 	bool restart; /* the clone did not come up: to be started once more */
 	struct buf wake; /* it goes on from where it was saved: see wire/line.h; else empty */
+	bool resuming;   /* that is tried: where it fails, what was saved stays */
 	unsigned again;  /* enum identity_again, for its identity */
 	struct saving *saving;
 	bool suspended, stop_asked; /* it ends so; to be stopped once it is not being saved */

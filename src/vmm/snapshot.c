@@ -20,15 +20,18 @@
 #include "qmp_fd.h"
 
 #define POLL_MS       2
-#define IGNORE_SHARED "{\"capabilities\":[{\"capability\":\"x-ignore-shared\",\"state\":true}]}"
+#define IGNORE_SHARED "{\"capabilities\":[{\"capability\":\"x-ignore-shared\",\"state\":%s}]}"
 
 /* By default it takes care of a network that nobody else is on. */
 #define BANDWIDTH "{\"max-bandwidth\":1099511627776}"
 
+/* Both ends of a migration must have said the same. */
 static int
-ignore_shared(struct qmp *q, uint64_t deadline_ms, struct err *e)
+ignore_shared(struct qmp *q, bool on, uint64_t deadline_ms, struct err *e)
 {
-	return qmp_command(q, "migrate-set-capabilities", IGNORE_SHARED, deadline_ms, e);
+	CLEAN_FREE char *arguments = xasprintf(IGNORE_SHARED, on ? "true" : "false");
+
+	return qmp_command(q, "migrate-set-capabilities", arguments, deadline_ms, e);
 }
 
 static void
@@ -64,7 +67,7 @@ progress(struct qmp *q, uint64_t deadline_ms, struct err *e)
 int
 qmp_save(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e)
 {
-	int r = ignore_shared(q, deadline_ms, e);
+	int r = ignore_shared(q, true, deadline_ms, e);
 
 	if (r == 0)
 		r = qmp_pass_fd(q, "state", fd, deadline_ms, e);
@@ -81,8 +84,11 @@ qmp_save(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e)
 int
 qmp_send(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e)
 {
-	int r = qmp_command(q, "migrate-set-parameters", BANDWIDTH, deadline_ms, e);
+	/* It is on where the machine was a clone. */
+	int r = ignore_shared(q, false, deadline_ms, e);
 
+	if (r == 0)
+		r = qmp_command(q, "migrate-set-parameters", BANDWIDTH, deadline_ms, e);
 	if (r == 0)
 		r = qmp_pass_fd(q, "machine", fd, deadline_ms, e);
 	return r == 0 ? qmp_command(q, "migrate", "{\"uri\":\"fd:machine\"}", deadline_ms, e) : r;
@@ -134,7 +140,7 @@ qmp_take(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e)
 int
 qmp_load(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e)
 {
-	int r = ignore_shared(q, deadline_ms, e);
+	int r = ignore_shared(q, true, deadline_ms, e);
 
 	return r < 0 ? r : incoming(q, qemu_fd, deadline_ms, e);
 }
