@@ -131,6 +131,8 @@ int agent_prepare(const struct cli *c, const char *name, const struct kit *k, st
 
 /* verb_rm.c: ends its machine and removes it. -ENOENT. */
 int remove_sandbox(const struct cli *c, const char *name, struct err *e);
+/* Ends whoever runs it; its lock, a descriptor. */
+int lock_ended(const struct cli *c, const char *name, struct err *e);
 /* As paddock suspend does. */
 int suspend_sandbox(struct cli *c, const char *name, struct err *e);
 

@@ -14,8 +14,8 @@
 #define LOCK_LIMIT_MS 10000
 
 /* Ends whoever runs it, also one that is just being started, until the lock is ours. */
-static int
-kill_and_lock(const struct cli *c, const char *name, struct err *e)
+int
+lock_ended(const struct cli *c, const char *name, struct err *e)
 {
 	uint64_t deadline = deadline_in_ms(LOCK_LIMIT_MS);
 
@@ -38,7 +38,7 @@ kill_and_lock(const struct cli *c, const char *name, struct err *e)
 int
 remove_sandbox(const struct cli *c, const char *name, struct err *e)
 {
-	CLEAN_CLOSE int lock = kill_and_lock(c, name, e);
+	CLEAN_CLOSE int lock = lock_ended(c, name, e);
 	int r = lock < 0 ? lock : state_runtime_remove(&c->paths, name, e);
 	struct err why = {0};
 

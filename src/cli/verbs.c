@@ -15,6 +15,8 @@ const struct verb *const verbs[] = {
 	&verb_ports,
 	&verb_stop,
 	&verb_suspend,
+	&verb_checkpoint,
+	&verb_rollback,
 	&verb_rm,
 	&verb_network,
 	&verb_secret,

@@ -158,3 +158,27 @@ goes_on() { # SANDBOX PID COUNT
 	box_is zz stopped
 	equal "$(in_box zz 'cat ~/more')" more
 }
+
+@test "checkpoint and rollback: memory and disk as they were, the workspace as it is" {
+	in_box zz 'echo more > ~/more; sync'
+	pd exec -q -d zz sh -c 'echo $$ > /tmp/pid; exec sleep 10000'
+	wait_until 20 in_box zz 'test -s /tmp/pid'
+	equal "$(pd checkpoint zz clean)" clean
+	# It has gone on.
+	in_box zz 'kill "$(cat /tmp/pid)"; rm -rf ~/more; echo bad > ~/bad; echo bad > "$WORKSPACE_DIR/made"; sync'
+	run --separate-stderr pd checkpoint zz clean
+	fails_with 125 "exists already"
+	has "$(pd checkpoint ls zz)" clean
+	run --separate-stderr pd rollback zz
+	equal "$output" zz
+	has "$stderr" "the workspaces are left as they are"
+	equal "$(in_box zz 'cat ~/more "$WORKSPACE_DIR/made"; ls ~/bad 2>&1 || :; kill -0 "$(cat /tmp/pid)" && echo lives')" \
+		$'more\nbad\nls: cannot access \'/home/agent/bad\': No such file or directory\nlives'
+	# As often as one likes.
+	in_box zz 'rm ~/more; sync'
+	pd rollback -q zz clean >/dev/null
+	in_box zz 'test -e ~/more'
+	equal "$(pd checkpoint rm zz clean)" clean
+	run --separate-stderr pd rollback zz
+	fails_with 125 "has no checkpoint"
+}

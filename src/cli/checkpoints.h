@@ -1,0 +1,29 @@
+#pragma once
+/*
+ * checkpoints/TAG below a sandbox's folder: its machine as it was (snapshot/saved.h), memory and
+ * disk. ".new-XXXXXX" is being made, and locked by its maker.
+ */
+#include <stdint.h>
+
+#include "cli.h"
+
+struct checkpoint {
+	char *tag;
+	int64_t created; /* seconds since the epoch */
+	uint64_t bytes;  /* on the disk */
+};
+
+struct checkpoints {
+	struct checkpoint *v;
+	size_t n;
+};
+
+void checkpoints_release(struct checkpoints *l);
+/* The latest first. Those that were begun and not ended are removed. */
+int checkpoints_list(const struct cli *c, const char *name, struct checkpoints *ret, struct err *e);
+/* Of a tag, or of the latest (NULL): its folder, caller frees; NULL and e. *ret_tag likewise. */
+char *checkpoint_find(
+	const struct cli *c, const char *name, const char *tag, char **ret_tag, struct err *e);
+/* Of a running sandbox, which goes on. */
+int checkpoint_make(const struct cli *c, const char *name, const char *tag, struct err *e);
+int checkpoint_remove(const struct cli *c, const char *name, const char *tag, struct err *e);
