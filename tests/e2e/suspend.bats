@@ -123,21 +123,27 @@ goes_on() { # SANDBOX PID COUNT
 	wait_until 60 goes_on zz "$pid" "$count"
 }
 
+# saving SUPERVISOR: its role that saves is there, in $save.
+saving() {
+	save=$(pgrep -P "$1" -x save)
+}
+
 @test "killed while it is saved: it goes on, or boots from its disk; nothing half-made is found" {
-	local pid count job
+	local pid count job supervisor save
 	read -r pid count <<< "$(live zz)"
+	supervisor=$(role_pid zz supervisor)
 	pd suspend zz >"$E2E/out" 2>&1 3>&- &
 	job=$!
-	wait_until 60 eval 'test -n "$(pgrep -P "$(role_pid zz supervisor)" -x save)"'
-	kill_hard "$(pgrep -P "$(role_pid zz supervisor)" -x save)"
+	wait_until 60 saving "$supervisor"
+	kill_hard "$save"
 	wait "$job" && return 1
 	has "$(cat "$E2E/out")" "runs on"
 	wait_until 30 goes_on zz "$pid" "$count"
 	in_box zz 'echo data > ~/data && sync'
 	pd suspend zz >/dev/null 2>&1 3>&- &
 	job=$!
-	wait_until 60 eval 'test -n "$(pgrep -P "$(role_pid zz supervisor)" -x save)"'
-	kill_hard "$(role_pid zz supervisor)"
+	wait_until 60 saving "$supervisor"
+	kill_hard "$supervisor"
 	wait "$job" || :
 	wait_until 20 no_pids zz
 	equal "$(in_box zz 'cat ~/data; head -n 1 kept')" $'data\nfirst'
