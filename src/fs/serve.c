@@ -289,40 +289,42 @@ timeout_ms(const struct fs *fs)
 	return ms < 0 || left < ms ? left : ms;
 }
 
-/* Until THAW, or nobody is there to say it. */
-static void
-await_thaw(const struct fs *fs)
+/* THAW has been said, or nobody is there to say it. */
+static bool
+is_thawed(int fd)
 {
-	char byte = FS_FROZEN;
-	struct pollfd p = {fs->opt.changes_fd, POLLIN, 0};
-	ssize_t n;
+	char byte = 0;
+	ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
 
-	if (send(p.fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
-		return;
-	do {
-		poll(&p, 1, -1);
-		n = recv(p.fd, &byte, 1, MSG_DONTWAIT);
-	} while ((n < 0 && (errno == EAGAIN || errno == EINTR)) || (n == 1 && byte != FS_THAW));
+	return n < 0 ? errno != EAGAIN && errno != EINTR : n == 0 || byte == FS_THAW;
 }
 
-/* The machine is being saved, and the journal with it: what was begun ends, then nothing moves. */
+/*
+ * The machine is being saved, and the journal with it: what was begun ends, then nothing moves. The
+ * supervisor sets the limit: a file that hangs on the host must not keep all others for ever.
+ */
 static int
 freeze(struct fs *fs)
 {
+	struct pollfd p[2] = {{fs->opt.changes_fd, POLLIN, 0}, {jobs_event_fd(fs), POLLIN, 0}};
+	char byte = FS_FROZEN;
 	int r;
 
 	fs->freeze = false;
 	while (jobs_any(fs)) {
-		struct pollfd p = {jobs_event_fd(fs), POLLIN, 0};
-
-		if (poll(&p, 1, -1) > 0)
-			jobs_finish(fs, SIZE_MAX);
+		poll(p, 2, -1);
+		jobs_finish(fs, SIZE_MAX);
+		if (p[0].revents != 0 && is_thawed(p[0].fd))
+			return 0;
 	}
 	append_notes(fs);
 	r = flush(fs);
-	if (r == 0)
-		await_thaw(fs);
-	return r;
+	if (r < 0 || send(p[0].fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+		return r;
+	do
+		poll(p, 1, -1);
+	while (!is_thawed(p[0].fd));
+	return 0;
 }
 
 /* Waits, then does one round. 0, 1 at the end of the stream, -errno. */

@@ -340,7 +340,16 @@ race() {
 	timeout 5 bash -c 'echo new >mnt/new && mv mnt/new mnt/moved && sync mnt/moved && ls mnt >/dev/null'
 	[ "$(cat host/moved)" = new ]
 	[ ! -s got ]
+	# Nor when a machine is to be saved, which waits for it, and then is not.
+	echo later >host/later
+	kill -USR1 "$FS_JOB"
+	SOON=5 soon grep -q '^7 0x[0-9a-f]* 0x2 ' "/proc/$SERVER/syscall" # poll(2), of two
+	cat mnt/later >later 3>&- &
+	kill -USR2 "$FS_JOB"
+	local goes_on=yes
+	SOON=5 soon test -s later || goes_on=no
 	kill -CONT "$SLOW"
+	[ "$goes_on" = yes ]
 	wait "$reader"
 	cmp -n 4096 got slow/big
 	[ -s got ]

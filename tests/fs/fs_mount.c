@@ -3,6 +3,8 @@
  * of a socket pair, the fs role's server on the other.
  *
  *   fs_mount FOLDER MOUNTPOINT [UID]     says "ready", then serves until SIGTERM or its stdin ends
+ *
+ * SIGUSR1 freezes the server, as the supervisor does to save a machine; SIGUSR2 lets it go on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +24,7 @@
 #include <base/log.h>
 #include <fs/fs.h>
 #include <jail/jail.h>
+#include <wire/change.h>
 
 #include "../../src/guest/guest.h"
 #include "jail_seccomp.h"
@@ -56,10 +59,13 @@ limit_watches(const char *n)
 }
 
 static int
-serve(int stream, int journal, const char *folder, uid_t uid)
+serve(int stream, int journal, int changes, const char *folder, uid_t uid)
 {
-	struct fs_options o = {
-		.stream_fd = stream, .guest_uid = uid, .guest_gid = uid, .journal_fd = journal};
+	struct fs_options o = {.stream_fd = stream,
+		.guest_uid = uid,
+		.guest_gid = uid,
+		.journal_fd = journal,
+		.changes_fd = changes};
 	struct strv workspaces = {0};
 	struct err e = {0};
 
@@ -83,6 +89,7 @@ serve(int stream, int journal, const char *folder, uid_t uid)
 
 struct server {
 	int stream, other_end, journal;
+	int changes, told; /* what the guest changed, and where it is told */
 	const char *folder;
 	uid_t uid;
 	pid_t pid;
@@ -98,7 +105,7 @@ start(struct server *s)
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		close(s->other_end);
-		_exit(serve(s->stream, s->journal, s->folder, s->uid));
+		_exit(serve(s->stream, s->journal, s->told, s->folder, s->uid));
 	}
 }
 
@@ -110,16 +117,28 @@ start(struct server *s)
 static void
 wait_end(struct server *srv, int signals)
 {
-	struct pollfd p[2] = {{0, POLLIN, 0}, {signals, POLLIN, 0}};
+	struct pollfd p[3] = {{0, POLLIN, 0}, {signals, POLLIN, 0}, {srv->changes, POLLIN, 0}};
 	struct signalfd_siginfo si;
 
 	for (;;) {
 		int status;
+		char drop;
 
-		if (poll(p, 2, -1) < 0 && errno == EINTR)
+		if (poll(p, 3, -1) < 0 && errno == EINTR)
 			continue;
-		if (p[0].revents != 0 || read(signals, &si, sizeof(si)) != sizeof(si) ||
-			si.ssi_signo != SIGCHLD)
+		while (recv(srv->changes, &drop, sizeof(drop), MSG_DONTWAIT) > 0)
+			;
+		if (p[0].revents == 0 && p[1].revents == 0)
+			continue;
+		if (p[0].revents != 0 || read(signals, &si, sizeof(si)) != sizeof(si))
+			return;
+		if (si.ssi_signo == SIGUSR1 || si.ssi_signo == SIGUSR2) {
+			char byte = si.ssi_signo == SIGUSR1 ? FS_FREEZE : FS_THAW;
+
+			(void)!send(srv->changes, &byte, 1, MSG_NOSIGNAL);
+			continue;
+		}
+		if (si.ssi_signo != SIGCHLD)
 			return;
 		if (waitpid(srv->pid, &status, WNOHANG) != srv->pid)
 			continue;
@@ -135,19 +154,24 @@ main(int argc, char **argv)
 {
 	struct server srv = {.uid = argc > 3 ? (uid_t)atoi(argv[3]) : 0};
 	struct err e = {0};
-	int sv[2], status = 0, signals;
+	int sv[2], told[2], status = 0, signals;
 	sigset_t s;
 
-	if (argc < 3 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+	if (argc < 3 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0 ||
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, told) < 0)
 		return 2;
 	sigemptyset(&s);
 	sigaddset(&s, SIGTERM);
 	sigaddset(&s, SIGINT);
 	sigaddset(&s, SIGCHLD);
+	sigaddset(&s, SIGUSR1);
+	sigaddset(&s, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &s, NULL);
 	signals = signalfd(-1, &s, SFD_CLOEXEC);
 	srv.stream = sv[0];
 	srv.other_end = sv[1];
+	srv.changes = told[0];
+	srv.told = told[1];
 	srv.folder = argv[1];
 	if (getenv("FS_RESTART") != NULL)
 		srv.journal = fs_journal_new(&e);
