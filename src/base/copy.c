@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,5 +63,23 @@ io_copy(int from, int to, struct err *e)
 		r = copy_range(from, to, data, hole, chunk, e);
 		at = hole;
 	}
+	return r;
+}
+
+int
+io_copy_file(const char *from, const char *to, struct err *e)
+{
+	CLEAN_FREE char *fresh = xasprintf("%s.new", to);
+	CLEAN_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC), out = -1;
+	int r;
+
+	out = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (in < 0 || out < 0)
+		return err_sys(e, errno, "copy '%s' to '%s'", from, fresh);
+	r = io_copy(in, out, e);
+	if (r == 0 && (fdatasync(out) < 0 || rename(fresh, to) < 0))
+		r = err_sys(e, errno, "create '%s'", to);
+	if (r < 0)
+		unlink(fresh);
 	return r;
 }

@@ -11,17 +11,10 @@
 
 #define SNAPSHOT_VERSION 1
 
-static void
-decref(json_t **j)
-{
-	json_decref(*j);
-}
-
 char *
 snapshot_encode(const struct snapshot *s)
 {
-	CLEANUP(decref)
-	json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:i, s:i, s:I, s:I}", "version",
+	json_auto_t *j = json_pack("{s:i, s:s, s:s, s:s, s:i, s:i, s:I, s:I}", "version",
 		SNAPSHOT_VERSION, "image", s->image, "key", s->key, "boot_id", s->boot_id,
 		"qemu_major", (int)s->qemu_major, "qemu_minor", (int)s->qemu_minor, "tsc_khz",
 		(json_int_t)s->tsc_khz, "created", (json_int_t)s->created);
@@ -39,7 +32,7 @@ snapshot_decode(const char *text, struct snapshot *ret, struct err *e)
 	int version = 0, major = 0, minor = 0;
 	json_int_t tsc = 0, created = 0;
 	json_error_t why;
-	CLEANUP(decref) json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+	json_auto_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why);
 
 	if (j == NULL || json_unpack(j, "{s:i}", "version", &version) < 0)
 		return err_set(e, EBADMSG, "not a snapshot's description");

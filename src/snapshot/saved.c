@@ -21,12 +21,6 @@
 #define USED     "used"
 #define META_MAX (1u << 20)
 
-static void
-decref(json_t **j)
-{
-	json_decref(*j);
-}
-
 void
 saved_release(struct saved *s)
 {
@@ -62,14 +56,13 @@ saved_write(const char *folder, const struct saved *s, struct err *e)
 	char wake[2 * LINE_WAKE + 1];
 
 	to_hex(s->wake, LINE_WAKE, wake);
-	CLEANUP(decref)
-	json_t *j = json_pack(
-		"{s:i, s:s, s:s, s:i, s:i, s:I, s:i, s:s, s:I, s:b, s:{s:I, s:I, s:I}}", "version",
-		VERSION, "key", s->key, "boot_id", s->boot_id, "qemu_major", (int)s->qemu_major,
-		"qemu_minor", (int)s->qemu_minor, "tsc_khz", (json_int_t)s->tsc_khz, "journal",
-		(int)s->journal, "wake", wake, "created", (json_int_t)s->created, "other",
-		(int)s->other, "disk", "size", (json_int_t)s->disk.size, "mtime_s",
-		(json_int_t)s->disk.mtime_s, "mtime_ns", (json_int_t)s->disk.mtime_ns);
+	json_auto_t *j =
+		json_pack("{s:i, s:s, s:s, s:i, s:i, s:I, s:i, s:s, s:I, s:{s:I, s:I, s:I}}",
+			"version", VERSION, "key", s->key, "boot_id", s->boot_id, "qemu_major",
+			(int)s->qemu_major, "qemu_minor", (int)s->qemu_minor, "tsc_khz",
+			(json_int_t)s->tsc_khz, "journal", (int)s->journal, "wake", wake, "created",
+			(json_int_t)s->created, "disk", "size", (json_int_t)s->disk.size, "mtime_s",
+			(json_int_t)s->disk.mtime_s, "mtime_ns", (json_int_t)s->disk.mtime_ns);
 	text = json_dumps(j, JSON_INDENT(2));
 	if (text == NULL)
 		abort();
@@ -80,10 +73,10 @@ static int
 decode(const char *text, struct saved *ret, struct err *e)
 {
 	const char *key, *boot, *wake;
-	int version = 0, major, minor, journal, other;
+	int version = 0, major, minor, journal;
 	json_int_t tsc, created, size, mtime_s, mtime_ns;
 	json_error_t why;
-	CLEANUP(decref) json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+	json_auto_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why);
 
 	if (j == NULL || json_unpack(j, "{s:i}", "version", &version) < 0)
 		return err_set(e, EBADMSG, "not a saved machine's description");
@@ -91,17 +84,16 @@ decode(const char *text, struct saved *ret, struct err *e)
 		return err_set(e, EPROTO, "written by another paddock (version %d, this is %d)",
 			version, VERSION);
 	if (json_unpack_ex(j, &why, 0,
-		    "{s:s, s:s, s:i, s:i, s:I, s:i, s:s, s:I, s:b, s:{s:I, s:I, s:I}}", "key", &key,
+		    "{s:s, s:s, s:i, s:i, s:I, s:i, s:s, s:I, s:{s:I, s:I, s:I}}", "key", &key,
 		    "boot_id", &boot, "qemu_major", &major, "qemu_minor", &minor, "tsc_khz", &tsc,
-		    "journal", &journal, "wake", &wake, "created", &created, "other", &other,
-		    "disk", "size", &size, "mtime_s", &mtime_s, "mtime_ns", &mtime_ns) < 0)
+		    "journal", &journal, "wake", &wake, "created", &created, "disk", "size", &size,
+		    "mtime_s", &mtime_s, "mtime_ns", &mtime_ns) < 0)
 		return err_set(e, EBADMSG, "%s", why.text);
 	struct saved s = {.qemu_major = (unsigned)major,
 		.qemu_minor = (unsigned)minor,
 		.tsc_khz = (uint64_t)tsc,
 		.journal = (unsigned)journal,
 		.created = (int64_t)created,
-		.other = other,
 		.disk = {(uint64_t)size, (int64_t)mtime_s, (uint32_t)mtime_ns}};
 
 	if (!from_hex(wake, s.wake, LINE_WAKE))
@@ -196,33 +188,19 @@ link_file(const char *from, const char *to, const char *name, struct err *e)
 	return link(old, new) < 0 ? err_sys(e, errno, "link '%s'", new) : 0;
 }
 
-static int
-copy_disk(const char *from, const char *disk, struct err *e)
-{
-	CLEAN_FREE char *old = xasprintf("%s/" SAVED_DISK, from);
-	CLEAN_CLOSE int in = open(old, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), out = -1;
-	int r;
-
-	out = open(disk, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (in < 0 || out < 0)
-		return err_sys(e, errno, "copy '%s' to '%s'", old, disk);
-	r = io_copy(in, out, e);
-	return r == 0 && fsync(out) < 0 ? err_sys(e, errno, "write '%s' to disk", disk) : r;
-}
-
 int
-saved_place(const char *from, const char *to, const char *disk, bool other, struct err *e)
+saved_place(const char *from, const char *to, const char *disk, struct err *e)
 {
 	static const char *const files[] = {SAVED_RAM, SAVED_STATE, SAVED_FS, SAVED_FS_UNREAD};
+	CLEAN_FREE char *saved = xasprintf("%s/" SAVED_DISK, from);
 	CLEANUP(saved_release) struct saved s = {0};
 	int r = saved_read(from, &s, e);
 
 	if (r == 0)
-		r = copy_disk(from, disk, e);
+		r = io_copy_file(saved, disk, e);
 	for (size_t i = 0; i < ARRAY_LEN(files) && r == 0; i++)
 		r = link_file(from, to, files[i], e);
 	if (r == 0)
 		r = saved_disk_of(disk, &s.disk, e);
-	s.other = other;
 	return r == 0 ? saved_write(to, &s, e) : r;
 }

@@ -81,32 +81,13 @@ sup_saved_key(const struct sup *s, struct buf *out, struct err *e)
 	return key_of(s, &m, out, e);
 }
 
-/* Whole when it has its name, also after a power cut. */
-int
-sup_copy_file(const char *from, const char *to, struct err *e)
-{
-	CLEAN_FREE char *fresh = xasprintf("%s.new", to);
-	CLEAN_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC), out = -1;
-	int r;
-
-	out = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (in < 0 || out < 0)
-		return err_sys(e, errno, "copy '%s' to '%s'", from, fresh);
-	r = io_copy(in, out, e);
-	if (r == 0 && (fdatasync(out) < 0 || rename(fresh, to) < 0))
-		r = err_sys(e, errno, "create '%s'", to);
-	if (r < 0)
-		unlink(fresh);
-	return r;
-}
-
 static int
 make_disk(struct sup *s, const char *path, struct err *e)
 {
 	bool layer = s->image.layer != NULL;
 
 	if (s->snapshot.id != NULL)
-		return sup_copy_file(s->snapshot.disk, path, e);
+		return io_copy_file(s->snapshot.disk, path, e);
 	return vmm_disk_create(path, layer ? s->image.layer : s->image.disk,
 		layer ? VMM_QCOW2 : VMM_RAW, s->sandbox.disk_bytes, e);
 }

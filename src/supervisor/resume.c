@@ -58,7 +58,7 @@ take(struct sup *s, const char *folder, const struct saved *d)
 		.state = xasprintf("%s/" SAVED_STATE, folder),
 		.lock = -1};
 	buf_append(&s->wake, d->wake, LINE_WAKE);
-	s->again = IDENTITY_AGAIN | IDENTITY_WOKEN | (d->other ? IDENTITY_OTHER : 0);
+	s->again = IDENTITY_AGAIN | IDENTITY_WOKEN;
 	return 1;
 }
 

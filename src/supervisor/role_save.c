@@ -62,7 +62,7 @@ copy_disk(const struct maker *m, struct err *e)
 	CLEAN_FREE char *from = state_sandbox_file(&m->s->paths, m->s->sandbox.name, "disk.qcow2");
 	CLEAN_FREE char *to = maker_file(m, SAVED_DISK);
 
-	return sup_copy_file(from, to, e);
+	return io_copy_file(from, to, e);
 }
 
 static int

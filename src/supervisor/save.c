@@ -366,6 +366,8 @@ sup_save(struct sup *s, const char *folder, struct err *e)
 		session_open_release(&o);
 	}
 	if (r < 0) {
+		if (v->suspend && v->folder != NULL)
+			rmdir(v->folder);
 		free(v->folder);
 		free(v);
 		return r;

@@ -163,7 +163,6 @@ struct vmm_machine sup_machine_plan(const struct sup *s);
 /* What measures the rate that a snapshot's must be; NULL where it is of no account. */
 typedef uint64_t sup_tsc_measure(void);
 sup_tsc_measure *sup_tsc_rate(const struct sup *s);
-int sup_copy_file(const char *from, const char *to, struct err *e); /* whole, on the disk */
 int sup_snapshot_key(const struct sup *s, struct buf *out, struct err *e);
 int sup_saved_key(const struct sup *s, struct buf *out, struct err *e); /* snapshot/saved.h */
 /* Starts the machine, from what there is to start it from; perhaps only later. */

@@ -36,6 +36,9 @@ int io_write_file_atomic(
  * its blocks where the file system can, else without the holes.
  */
 int io_copy(int from, int to, struct err *e);
+/* The same of whole files, 0600; it has its name when it is on the disk, in the place of another.
+ */
+int io_copy_file(const char *from, const char *to, struct err *e);
 
 /* mkdir -p; existing directories are fine. */
 int io_mkdirs(const char *path, mode_t mode, struct err *e);

@@ -37,7 +37,6 @@ struct saved {
 	uint8_t wake[LINE_WAKE]; /* wire/line.h */
 	int64_t created;         /* seconds since the epoch */
 	struct saved_disk disk;  /* the one that it goes on with */
-	bool other;              /* it is to wake as another sandbox than was saved */
 	bool used;               /* the file is there, of this boot of the host */
 	bool used_before;        /* of an earlier one: how far the disk got, nobody knows */
 };
@@ -52,9 +51,9 @@ int saved_mark_used(const char *folder, struct err *e);
 
 /*
  * Another machine is to go on from what is saved, with a disk: its files in the folder to, which is
- * there and empty, are links to those in from, whose disk is copied. other: as another sandbox.
+ * there and empty, are links to those in from, whose disk is copied.
  */
-int saved_place(const char *from, const char *to, const char *disk, bool other, struct err *e);
+int saved_place(const char *from, const char *to, const char *disk, struct err *e);
 
 int saved_disk_of(const char *path, struct saved_disk *ret, struct err *e);
 /*

@@ -23,7 +23,6 @@ struct identity_workspace {
 enum identity_again {
 	IDENTITY_AGAIN = 1, /* it was stopped for a moment */
 	IDENTITY_WOKEN = 2, /* it was saved: whom it was connected to has gone */
-	IDENTITY_OTHER = 4, /* it is a copy, and another one from now on */
 };
 
 struct identity {
