@@ -134,9 +134,10 @@ e2e_as_user() {
 	mkdir -p "$copy/tests/fs" &&
 		cp -r "$build"/paddock{,-guest,-qemu.so} "$build/doc" "$copy/" &&
 		cp "$build/tests/fs/fs_model" "$build/tests/fs/fs_race" "$copy/tests/fs/" &&
-		cp -r tests/e2e "$copy/e2e" && chown -R "$user:" "$copy" || return 1
+		cp -r tests/e2e "$copy/tests/" && cp -r examples "$copy/" &&
+		chown -R "$user:" "$copy" || return 1
 	for f in $(wanted_files user); do
-		bats_file "e2e-user-$(basename "$f" .bats)" "$copy/e2e/$(basename "$f")" \
+		bats_file "e2e-user-$(basename "$f" .bats)" "$copy/tests/e2e/$(basename "$f")" \
 			setpriv --reuid "$user" --regid "$user" --init-groups --reset-env \
 			env -C "$copy" PADDOCK="$copy/paddock" HOME="$(getent passwd "$user" | cut -d: -f6)" \
 			USER="$user" LOGNAME="$user" PATH="$PATH" bats --tap

@@ -28,6 +28,7 @@
 #define NAME      "origin.test"
 #define NAME_PORT 443
 #define FRAME_MAX 65600
+#define NIC_QUEUE 32768 /* frames: a flood waits for the cable, and loses nothing */
 
 struct world {
 	struct jail jail;
@@ -129,6 +130,8 @@ make_nic(void)
 	CHECK(ioctl(s, SIOCSIFADDR, &r) == 0);
 	put_address(&r.ifr_netmask, "255.255.255.252");
 	CHECK(ioctl(s, SIOCSIFNETMASK, &r) == 0);
+	r.ifr_qlen = NIC_QUEUE;
+	CHECK(ioctl(s, SIOCSIFTXQLEN, &r) == 0);
 	r.ifr_flags = IFF_UP;
 	CHECK(ioctl(s, SIOCSIFFLAGS, &r) == 0);
 	put_address(&route.rt_dst, "0.0.0.0");
