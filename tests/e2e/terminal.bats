@@ -289,6 +289,32 @@ while sys.stdin.readline().strip() != \"end\": pass"'
 	term_close progress
 }
 
+# Who starts the sandbox and sits at the terminal has openers of each kind; each of them would tell.
+@test "what the guest wants to have opened, the host does not open" {
+	local opener
+	mkdir "$E2E/openers"
+	for opener in xdg-open open gio gnome-open kde-open wslview x-www-browser www-browser \
+		sensible-browser firefox chromium lpr dbus-send gdbus notify-send; do
+		printf '#!/bin/sh\necho "${0##*/} $*" >> "%s"\n' "$E2E/opened" > "$E2E/openers/$opener"
+		chmod +x "$E2E/openers/$opener"
+	done
+	pd stop term
+	term_open opener
+	term_type opener "PATH=$E2E/openers:\$PATH; export PATH BROWSER=xdg-open DISPLAY=:99; clear; xdg-open control"
+	term_type opener "paddock run -q --name term -- -c 'echo \${BROWSER-no} \${DISPLAY-no} \${DBUS_SESSION_BUS_ADDRESS-thing}'"
+	line_shows opener 'no no thing' 60
+	term_type opener "paddock exec -it -e HISTFILE= -e PS1='box> ' term bash --norc --noprofile"
+	line_shows opener 'box>'
+	term_type opener 'for o in xdg-open open x-www-browser sensible-browser gio; do $o https://opened.test/ file:///etc/passwd; done; clear'
+	# A hyperlink; what terminals have for opening, notifying, printing; a link that a program prints.
+	term_type opener 'e="\033]"; printf "${e}8;;https://opened.test/\aa link${e}8;;\a ${e}1337;OpenURL=:aHR0cHM6Ly9vcGVuZWQudGVzdC8=\a${e}9;9;x\a${e}777;notify;a;b\a\033[5i\033[4i https://opened.test/"; echo; echo al''l said'
+	line_shows opener 'all said'
+	term_type opener exit
+	line_shows opener 'host\$'
+	equal "$(cat "$E2E/opened")" "xdg-open control"
+	term_close opener
+}
+
 @test "kill -9 of the supervisor: the command ends with a word, the terminal is restored" {
 	enter crash
 	note_namespaces
