@@ -137,7 +137,7 @@ while more := c.recv(4096): print(more.decode())"'
 		'GET /page HTTP/1.1\r\nHost: evil.test\r\n\r\n')" $'HTTP/1.1 200 OK\nHTTP/1.1 403 Forbidden'
 	equal "$(raw files.test 80 'GET /page HTTP/1.1\r\nHost: files.test\r\n\r\n' \
 		'GET /page HTTP/1.1\r\nHost: files.test\r\nConnection: close\r\n\r\n')" $'HTTP/1.1 200 OK\nHTTP/1.1 200 OK'
-	log_has '.type == "tls" and .decision == "blocked" and (.reason | contains("evil.test"))'
+	log_has '.type == "http" and .port == 443 and .decision == "blocked" and ((.reason // "") | contains("evil.test"))'
 	log_has '(.reason // "") | startswith("tls_no_sni")'
 }
 

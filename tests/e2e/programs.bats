@@ -1,6 +1,7 @@
 # users: user; with PADDOCK_E2E_ALL: root
 # Real programs in one sandbox on one workspace, with the host at work in it too.
-# PADDOCK_REGISTRY=URL adds npm ci and jest of an Express app from that registry (minutes).
+# PADDOCK_REGISTRY=URL adds npm ci and jest of an Express app from that registry, PADDOCK_POSTGRES=1
+# a Postgres from Debian's packages whose data are in the workspace (minutes each).
 # shellcheck disable=SC2154,SC2016
 
 load lib
@@ -90,6 +91,27 @@ teardown_file() {
 	equal "$(in_box prog 'python3 -c "
 import sqlite3
 print(sqlite3.connect(\"both\").execute(\"select n from c\").fetchone()[0])"')" 75
+	if [ -n "${PADDOCK_POSTGRES:-}" ]; then postgres; fi
+}
+
+# It insists on whose its folder is and who else may read it; and what it was told is written stays.
+postgres() {
+	printf 'name: postgres\npackages: [postgresql]\ncommand: [sh]\n' > "$E2E/postgres.yaml"
+	mkdir "$E2E/ws/pg"
+	PD_LIMIT=1500 pd run -q --name pg "$E2E/postgres.yaml" "$E2E/ws/pg" -- -c '
+		set -eu
+		PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGHOST=/tmp/pg PGUSER=agent PGDATABASE=postgres
+		export PATH PGHOST PGUSER PGDATABASE
+		start() { pg_ctl -D data -l log -w -t 300 -o "-k $PGHOST -h \"\"" start >/dev/null; }
+		mkdir "$PGHOST" && initdb -D data -A trust -U agent >/dev/null
+		start && pgbench -q -i -s 1 2>/dev/null && pgbench -c 4 -t 25 >/dev/null 2>&1
+		pg_ctl -D data -m immediate stop >/dev/null
+		start && psql -Atc "select count(*) from pgbench_history"
+		pg_ctl -D data -m fast stop >/dev/null' > "$E2E/pg.out" </dev/null
+	equal "$(cat "$E2E/pg.out")" 100
+	equal "$(stat -c '%U %a' "$E2E/ws/pg/data")" "$(id -un) 700"
+	has "$(cat "$E2E/ws/pg/log")" "redo done at"
+	pd rm -f pg
 }
 
 @test "rsync -a, both ways: nothing is left to copy" {
