@@ -272,17 +272,13 @@ term_child() {
 # Every process of a sandbox holds its lock, a file in its folder (which rm renames to .NAME.*); its
 # beginnings and strays have at least our environment. With an argument, only of that sandbox.
 box_pids() {
-	local pid all=${E2E:?}/data/paddock/sandboxes name=${1:-}
-	for pid in /proc/[0-9]*; do
-		pid=${pid#/proc/}
-		if find "/proc/$pid/fd" \( -lname "$all/${name:+$name/}*" -o -lname "$all/.${name:-.}.*" \) \
-			2>/dev/null | grep -q .; then
-			echo "$pid"
-		elif [ -z "$name" ] && grep -qzxF "XDG_RUNTIME_DIR=$E2E/run" "/proc/$pid/environ" &&
-			grep -qzE '^(paddock|.*/qemu-system-[^/]*)$' "/proc/$pid/cmdline"; then
-			echo "$pid"
-		fi
-	done 2>/dev/null
+	local f all=${E2E:?}/data/paddock/sandboxes name=${1:-}
+	{
+		find /proc/[0-9]*/fd \( -lname "$all/${name:+$name/}*" -o -lname "$all/.${name:-.}.*" \) || : # some have ended
+		[ -n "$name" ] || grep -lzxF "XDG_RUNTIME_DIR=$E2E/run" /proc/[0-9]*/environ | while read -r f; do
+			grep -lzE '^(paddock|.*/qemu-system-[^/]*)$' "${f%environ}cmdline" || :
+		done
+	} 2>/dev/null | cut -d/ -f3 | sort -u
 }
 
 # Remembers the namespaces of all that runs, to be looked for after the end.
