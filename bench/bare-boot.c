@@ -1,7 +1,7 @@
 /*
- * bare-boot KERNEL INITRAMFS CPUS MEMORY: becomes QEMU with the very machine, CPU and kernel
- * command line of a sandbox (from vmm_plan) but without disk, network, ports and jail; console on
- * stdout.
+ * bare-boot KERNEL INITRAMFS CPUS MEMORY [WORDS]: becomes QEMU with the very machine, CPU and
+ * kernel command line of a sandbox (from vmm_plan) but without disk, network, ports and jail;
+ * console on stdout. With WORDS for the kernel's command line it has QEMU's own user networking.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,25 +12,26 @@
 #include <base/str.h>
 #include <vmm/vmm.h>
 
+/* Its memory is an object, too. */
 static bool
-is_device(const char *option)
+is_device(const char *option, const char *value)
 {
 	static const char *const dropped[] = {"-blockdev", "-device", "-netdev", "-chardev",
-		"-object", "-mon", "-serial", "-sandbox", "-global"};
+		"-object", "-mon", "-serial", "-sandbox"};
 
 	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
 		if (strcmp(option, dropped[i]) == 0)
-			return true;
+			return !str_has_prefix(value, "memory-backend");
 	return false;
 }
 
 static void
-strip(const struct strv *all, char **paths, struct strv *ret)
+strip(const struct strv *all, char **paths, const char *words, struct strv *ret)
 {
 	for (size_t i = 0; i < all->n; i++) {
 		const char *word = all->v[i];
 
-		if (is_device(word)) {
+		if (i + 1 < all->n && is_device(word, all->v[i + 1])) {
 			i++;
 			continue;
 		}
@@ -39,6 +40,14 @@ strip(const struct strv *all, char **paths, struct strv *ret)
 			strv_add(ret, paths[0]), i++;
 		else if (strcmp(word, "-initrd") == 0)
 			strv_add(ret, paths[1]), i++;
+		else if (strcmp(word, "-append") == 0 && words != NULL)
+			strv_addf(ret, "%s %s", all->v[++i], words);
+	}
+	if (words != NULL) {
+		strv_add(ret, "-netdev");
+		strv_add(ret, "user,id=net");
+		strv_add(ret, "-device");
+		strv_add(ret, "virtio-net-device,netdev=net");
 	}
 	strv_add(ret, "-serial");
 	strv_add(ret, "stdio");
@@ -60,9 +69,9 @@ main(int argc, char **argv)
 	char *note = NULL;
 	uint64_t cpus;
 
-	if (argc != 5 || str_to_u64(argv[3], 1, 64, &cpus) < 0 ||
+	if ((argc != 5 && argc != 6) || str_to_u64(argv[3], 1, 64, &cpus) < 0 ||
 		str_to_size(argv[4], &m.memory_bytes) < 0) {
-		fprintf(stderr, "usage: bare-boot KERNEL INITRAMFS CPUS MEMORY\n");
+		fprintf(stderr, "usage: bare-boot KERNEL INITRAMFS CPUS MEMORY [WORDS]\n");
 		return 2;
 	}
 	m.cpus = (unsigned)cpus;
@@ -71,7 +80,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "bare-boot: %s\n", e.msg);
 		return 1;
 	}
-	strip(&all, &argv[1], &bare);
+	strip(&all, &argv[1], argv[5], &bare);
 	execv(host.qemu, bare.v);
 	fprintf(stderr, "bare-boot: %s: %s\n", host.qemu, strerror(errno));
 	return 1;
