@@ -63,7 +63,7 @@ main(int argc, char **argv)
 	int r;
 
 	if (getpid() != 1 && argc == 2 && strcmp(argv[1], SSH_LINE_COMMAND) == 0)
-		return ssh_agent_main();
+		return ssh_agent_main(SSH_LINE_SOCKET);
 	if (getpid() != 1 && argc > 0 && strcmp(basename(argv[0]), "runc") == 0)
 		return guest_runc(argv);
 	if (getpid() != 1) {

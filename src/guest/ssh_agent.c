@@ -3,6 +3,9 @@
  * SSH agent. Clients connect to a socket; their messages go to standard output and the answers come
  * from standard input, each behind its client's number (wire/ssh.h). It only
  * carries: what may be asked is judged on the host.
+ *
+ * After a sandbox has woken, the old end of the agent goes while a new one comes. So a new one
+ * takes the path over in one step, and one that ends leaves it alone: it may be another's by then.
  */
 #include <errno.h>
 #include <poll.h>
@@ -42,13 +45,15 @@ listen_at(const char *path)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	CLEAN_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int n = snprintf(a.sun_path, sizeof(a.sun_path), "%s.%d", path, (int)getpid());
 
-	memcpy(a.sun_path, path, strlen(path) + 1);
-	if (fd < 0 || (unlink(path) < 0 && errno != ENOENT))
+	if (n < 0 || (size_t)n >= sizeof(a.sun_path))
+		return -ENAMETOOLONG;
+	if (fd < 0 || (unlink(a.sun_path) < 0 && errno != ENOENT))
 		return -errno;
 	/* Who is root here is whoever wants to be: the sandbox is the border. */
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(path, 0666) < 0 ||
-		listen(fd, CLIENTS_MAX) < 0)
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0666) < 0 ||
+		listen(fd, CLIENTS_MAX) < 0 || rename(a.sun_path, path) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }
@@ -179,7 +184,7 @@ step(struct bridge *b)
 }
 
 int
-ssh_agent_main(void)
+ssh_agent_main(const char *path)
 {
 	static struct bridge b;
 
@@ -187,13 +192,12 @@ ssh_agent_main(void)
 	signal(SIGHUP, SIG_IGN); /* the end of standard input says the same */
 	for (size_t i = 0; i < CLIENTS_MAX; i++)
 		b.slots[i].fd = -1;
-	b.listener = listen_at(SSH_LINE_SOCKET);
+	b.listener = listen_at(path);
 	if (b.listener < 0) {
-		fprintf(stderr, "'%s': %s\n", SSH_LINE_SOCKET, strerror(-b.listener));
+		fprintf(stderr, "'%s': %s\n", path, strerror(-b.listener));
 		return 1;
 	}
 	while (step(&b))
 		;
-	unlink(SSH_LINE_SOCKET);
 	return 0;
 }
