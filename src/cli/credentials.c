@@ -19,6 +19,13 @@
 
 #include "credentials.h"
 
+static void
+add_variables(const struct cred_service *s, struct strv *env)
+{
+	for (size_t i = 0; i < SERVICE_ENV_MAX && s->env[i] != NULL; i++)
+		strv_add(env, s->env[i]);
+}
+
 bool
 credentials_service(const char *name, struct cred *c)
 {
@@ -27,8 +34,7 @@ credentials_service(const char *name, struct cred *c)
 	if (s == NULL)
 		return false;
 	*c = (struct cred){.name = xstrdup(name), .placeholder = xstrdup(s->shape)};
-	for (size_t i = 0; i < SERVICE_ENV_MAX && s->env[i] != NULL; i++)
-		strv_add(&c->env, s->env[i]);
+	add_variables(s, &c->env);
 	cred_service_places(s, c);
 	return true;
 }
@@ -40,6 +46,7 @@ copy_strv(const struct strv *from, struct strv *to)
 		strv_add(to, from->v[i]);
 }
 
+/* What it does not say is the service's of this name. */
 static void
 of_kit(const struct kit_credential *k, struct cred *c)
 {
@@ -49,7 +56,13 @@ of_kit(const struct kit_credential *k, struct cred *c)
 	*c = (struct cred){
 		.name = xstrdup(k->name), .placeholder = shape != NULL ? xstrdup(shape) : NULL};
 	copy_strv(&k->env, &c->env);
-	cred_add_place(c, &k->hosts, k->header, k->format);
+	if (k->hosts.n > 0) {
+		cred_add_place(c, &k->hosts, k->header, k->format);
+	} else if (s != NULL) {
+		if (c->env.n == 0)
+			add_variables(s, &c->env);
+		cred_service_places(s, c);
+	}
 }
 
 static void
@@ -123,19 +136,33 @@ same_texts(const struct strv *a, const struct strv *b)
 	return true;
 }
 
+/* From the same variables to the same places. */
+static bool
+same_cred(const struct cred *a, const struct cred *b)
+{
+	bool same = strcmp(a->name, b->name) == 0 && same_texts(&a->env, &b->env) &&
+		    a->nplaces == b->nplaces;
+
+	for (size_t i = 0; same && i < a->nplaces; i++)
+		same = same_texts(&a->places[i].hosts, &b->places[i].hosts) &&
+		       strcmp(a->places[i].header, b->places[i].header) == 0 &&
+		       strcmp(a->places[i].format, b->places[i].format) == 0;
+	return same;
+}
+
 static bool
 kit_has(const struct kit *k, const struct cred *c)
 {
-	for (size_t i = 0; i < k->ncredentials; i++) {
-		const struct kit_credential *o = &k->credentials[i];
+	bool found = false;
 
-		if (strcmp(o->name, c->name) == 0 && same_texts(&o->env, &c->env) &&
-			same_texts(&o->hosts, &c->places[0].hosts) &&
-			strcmp(o->header, c->places[0].header) == 0 &&
-			strcmp(o->format, c->places[0].format) == 0)
-			return true;
+	for (size_t i = 0; i < k->ncredentials && !found; i++) {
+		struct cred one;
+
+		of_kit(&k->credentials[i], &one);
+		found = same_cred(&one, c);
+		cred_release(&one);
 	}
-	return false;
+	return found;
 }
 
 static bool
@@ -146,10 +173,51 @@ named_kit_has(const char *config, const char *name, const struct cred *c)
 	return kit_load(config, name, &k, NULL, NULL) == 0 && kit_has(&k, c);
 }
 
+static bool
+all_among(const struct strv *some, const struct strv *all)
+{
+	for (size_t i = 0; i < some->n; i++) {
+		bool found = false;
+
+		for (size_t k = 0; k < all->n && !found; k++)
+			found = strcmp(some->v[i], all->v[k]) == 0;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static bool
+place_among(const struct cred_place *p, const struct cred *all)
+{
+	for (size_t i = 0; i < all->nplaces; i++)
+		if (strcasecmp(p->header, all->places[i].header) == 0 &&
+			strcmp(p->format, all->places[i].format) == 0 &&
+			all_among(&p->hosts, &all->places[i].hosts))
+			return true;
+	return false;
+}
+
+/* It takes nothing but the service's own variables, and goes nowhere but to the service. */
+static bool
+within_service(const struct cred *c)
+{
+	struct cred service;
+	bool within;
+
+	if (!credentials_service(c->name, &service))
+		return false;
+	within = all_among(&c->env, &service.env);
+	for (size_t i = 0; i < c->nplaces && within; i++)
+		within = place_among(&c->places[i], &service);
+	cred_release(&service);
+	return within;
+}
+
 /*
  * A kit that lies in a project may say that the key of a service goes to a host of its author's.
- * What it says counts by itself only where a kit that comes with paddock, or that the user has in
- * his own folder, says just the same.
+ * What it says counts by itself only where it stays within the service of that name, or a kit that
+ * comes with paddock, or that the user has in his own folder, says just the same.
  */
 static bool
 is_trusted(const struct kit *kit, const struct cred *c)
@@ -157,7 +225,8 @@ is_trusted(const struct kit *kit, const struct cred *c)
 	CLEAN_FREE char *config = kit_config_dir();
 	const char *name;
 
-	if (kit == NULL || !kit_has(kit, c) || named_kit_has(config, kit->name, c))
+	if (kit == NULL || !kit_has(kit, c) || within_service(c) ||
+		named_kit_has(config, kit->name, c))
 		return true;
 	for (size_t i = 0; (name = kit_builtin_name(i)) != NULL; i++)
 		if (named_kit_has(NULL, name, c))

@@ -130,8 +130,8 @@ join_credentials(struct kit *child, const struct kit *parent)
 		if (has_credential(child, c->name))
 			continue;
 		all[n] = (struct kit_credential){.name = xstrdup(c->name),
-			.header = xstrdup(c->header),
-			.format = xstrdup(c->format),
+			.header = copy_text(c->header),
+			.format = copy_text(c->format),
 			.placeholder = copy_text(c->placeholder)};
 		copy_words(&all[n].env, &c->env);
 		copy_words(&all[n++].hosts, &c->hosts);
@@ -352,12 +352,36 @@ kit_print(const struct kit *k)
 	return text;
 }
 
+/* What is written there is "${CREDENTIAL:NAME}", of one of the kit's. */
+static int
+check_file(const struct kit *k, const struct kit_file *f, struct err *e)
+{
+	const char *p = f->content;
+
+	while ((p = strstr(p, KIT_VAR_CREDENTIAL)) != NULL) {
+		p += strlen(KIT_VAR_CREDENTIAL);
+		CLEAN_FREE char *name = xstrndup(p, strcspn(p, "}\n"));
+
+		if (p[strlen(name)] != '}' || !has_credential(k, name))
+			return err_set(e, EINVAL,
+				"kit '%s': its file '%.60s' names the credential '%.40s', which is "
+				"none of its credentials",
+				k->name, f->path, name);
+	}
+	return 0;
+}
+
 int
 kit_check_whole(const struct kit *k, struct err *e)
 {
 	CLEAN_FREE char *text = kit_print(k);
 	CLEAN_KIT struct kit back = {0};
+	int r = 0;
 
+	for (size_t i = 0; i < k->nfiles && r == 0; i++)
+		r = check_file(k, &k->files[i], e);
+	if (r < 0)
+		return r;
 	if (k->command.n == 0 && k->args.n == 0)
 		return err_set(e, EINVAL,
 			"kit '%s' has nothing to run: give it a command, or extends: shell",
@@ -428,18 +452,36 @@ append_json(struct buf *b, const char *s)
 		buf_append(b, quoted + 1, strlen(quoted) - 2);
 }
 
+/* *p is behind the variable's beginning, and then behind its end. */
+static const char *
+find_placeholder(const char **p, const struct kit_vars *v)
+{
+	size_t n = strcspn(*p, "}");
+	CLEAN_FREE char *name = xstrndup(*p, n);
+
+	*p += (*p)[n] == '}' ? n + 1 : n;
+	return strv_getenv(&v->credentials, name);
+}
+
 char *
-kit_file_fill(const struct kit_file *f, const char *workspace)
+kit_file_fill(const struct kit_file *f, const struct kit_vars *v)
 {
 	CLEAN_BUF struct buf b = BUF_INIT;
+	const char *placeholder;
 
 	for (const char *p = f->content; *p != '\0';) {
 		if (str_has_prefix(p, KIT_VAR_WORKSPACE_JSON)) {
-			append_json(&b, workspace);
+			append_json(&b, v->workspace);
 			p += strlen(KIT_VAR_WORKSPACE_JSON);
 		} else if (str_has_prefix(p, KIT_VAR_WORKSPACE)) {
-			buf_append_str(&b, workspace);
+			buf_append_str(&b, v->workspace);
 			p += strlen(KIT_VAR_WORKSPACE);
+		} else if (str_has_prefix(p, KIT_VAR_CREDENTIAL)) {
+			p += strlen(KIT_VAR_CREDENTIAL);
+			placeholder = find_placeholder(&p, v);
+			if (placeholder == NULL)
+				return NULL;
+			buf_append_str(&b, placeholder);
 		} else {
 			buf_append(&b, p++, 1);
 		}

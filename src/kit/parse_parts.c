@@ -4,6 +4,7 @@
 
 #include <base/cleanup.h>
 #include <base/mem.h>
+#include <cred/service.h>
 #include <cred/set.h>
 #include <kit/kit.h>
 #include <policy/rule.h>
@@ -280,12 +281,29 @@ parts_credential_release(struct kit_credential *c)
 	free(c->placeholder);
 }
 
+/* Hosts and their header, or the name of a service, which has both. */
+static int
+check_places(const struct node *n, struct kit_credential *c, struct err *e)
+{
+	if (c->hosts.n == 0 && (c->header != NULL || c->format != NULL))
+		return node_error(n, e, "a credential has no 'hosts'");
+	if (c->hosts.n == 0 && cred_service_find(c->name) == NULL)
+		return node_error(n, e,
+			"a credential has no 'hosts', and no service is called '%s'", c->name);
+	if (c->hosts.n > 0 && c->header == NULL)
+		return node_error(n, e, "a credential has no 'header'");
+	if (c->hosts.n > 0 && c->format == NULL)
+		c->format = xstrdup("%s");
+	return 0;
+}
+
 int
 parts_read_credentials(const struct node *n, void *into, struct err *e)
 {
 	static const struct key keys[] = {{"name", read_credential_name, true},
-		{"env", read_credential_env, false}, {"hosts", read_credential_hosts, true},
-		{"header", read_credential_header, true}, {"format", read_credential_format, false},
+		{"env", read_credential_env, false}, {"hosts", read_credential_hosts, false},
+		{"header", read_credential_header, false},
+		{"format", read_credential_format, false},
 		{"placeholder", read_credential_placeholder, false}};
 	struct kit *k = into;
 
@@ -295,6 +313,8 @@ parts_read_credentials(const struct node *n, void *into, struct err *e)
 		struct kit_credential c = {0};
 		int r = parse_map(&n->kids[i], keys, ARRAY_LEN(keys), &c, "a credential", e);
 
+		if (r == 0)
+			r = check_places(&n->kids[i], &c, e);
 		for (size_t j = 0; j < k->ncredentials && r == 0; j++)
 			if (strcmp(k->credentials[j].name, c.name) == 0)
 				r = node_error(&n->kids[i], e, "the credential '%s' is there twice",
@@ -303,8 +323,6 @@ parts_read_credentials(const struct node *n, void *into, struct err *e)
 			parts_credential_release(&c);
 			return r;
 		}
-		if (c.format == NULL)
-			c.format = xstrdup("%s");
 		k->credentials =
 			xreallocarray(k->credentials, k->ncredentials + 1, sizeof(*k->credentials));
 		k->credentials[k->ncredentials++] = c;

@@ -25,7 +25,7 @@
 struct gather {
 	struct home *h;
 	const struct kit *k;
-	const char *workspace;
+	const struct kit_vars *vars;
 	struct strv *left;
 	size_t nfiles;
 	uint64_t bytes;
@@ -65,18 +65,14 @@ pick_keys(const struct gather *g, const char *path, const struct strv *keys, con
 {
 	json_t *all = json_loadb((const char *)text->data, text->len, JSON_REJECT_DUPLICATES, NULL);
 	const struct kit_file *own = kit_file_of(g->k, path);
-	json_t *picked = json_object(), *over = NULL;
+	CLEAN_FREE char *filled = own != NULL ? kit_file_fill(own, g->vars) : NULL;
+	json_t *picked = json_object(), *over = filled != NULL ? json_loads(filled, 0, NULL) : NULL;
 	char *printed = NULL;
 
 	for (size_t i = 0; i < keys->n; i++)
 		if (json_object_get(all, keys->v[i]) != NULL)
 			json_object_set(picked, keys->v[i], json_object_get(all, keys->v[i]));
-	if (own != NULL) {
-		CLEAN_FREE char *filled = kit_file_fill(own, g->workspace);
-
-		over = json_loads(filled, 0, NULL);
-	}
-	if (json_is_object(all) && (own == NULL || json_is_object(over))) {
+	if (json_is_object(all) && (filled == NULL || json_is_object(over))) {
 		json_object_update(picked, over);
 		printed = json_dumps(picked, JSON_INDENT(2));
 	}
@@ -208,11 +204,11 @@ take(struct gather *g, int dirfd, const char *name, const char *path, const stru
 }
 
 int
-home_add_settings(struct home *h, const struct kit *k, const char *folder, const char *workspace,
+home_add_settings(struct home *h, const struct kit *k, const char *folder, const struct kit_vars *v,
 	struct strv *ret_left, struct err *e)
 {
 	CLEAN_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct gather g = {.h = h, .k = k, .workspace = workspace, .left = ret_left, .e = e};
+	struct gather g = {.h = h, .k = k, .vars = v, .left = ret_left, .e = e};
 	int r = fd < 0 ? err_sys(e, errno, "read folder '%s'", folder) : 0;
 
 	for (size_t i = 0; i < k->nsettings && r == 0; i++)

@@ -55,6 +55,7 @@ setup_file() {
 		name: keyed
 		extends: shell
 		network: {allow: [api.keyed.test]}
+		files: [{path: ~/.keyed/auth, mode: "0600", content: "key=${CREDENTIAL:keyed}"}]
 		credentials:
 		  - name: keyed
 		    env: [KEYED_API_KEY]
@@ -91,6 +92,7 @@ last_keys() {
 	equal "$(last_keys tls)" "/keys $VALUE -"
 	equal "${lines[1]}" "/keys ${VALUE//?/*} -"
 	lacks "$output$stderr" "$VALUE"
+	equal "$(in_box box 'cat ~/.keyed/auth')" "key=${lines[0]}"
 	# Without the header, and with another one there, it is the same.
 	in_box box 'curl -sS https://api.keyed.test/none; curl -sS -H "X-Api-Key: mine" https://api.keyed.test/mine' >/dev/null
 	equal "$(tail -n 2 "$E2E/tls.keys")" "/none $VALUE -"$'\n'"/mine $VALUE -"
@@ -183,17 +185,20 @@ last_keys() {
 		name: evil
 		extends: shell
 		network: {allow: [late.keyed.test]}
+		files: [{path: ~/.evil/plain, content: plain}, {path: ~/.evil/key, content: "${CREDENTIAL:anthropic}"}]
 		credentials:
 		  - {name: anthropic, env: [ANTHROPIC_API_KEY], hosts: [late.keyed.test], header: x-api-key}
 	YAML
 	ANTHROPIC_API_KEY=sk-ant-$VALUE run --separate-stderr pd run -q --memory 1g --name evil \
 		--resolve "late.keyed.test:443:127.0.0.1:$tls_port" "$E2E/ws/evil.yaml" "$E2E/ws/app" -- \
-		bash -c 'curl -sS https://late.keyed.test/evil' </dev/null
+		bash -c 'curl -sS -o /dev/null https://late.keyed.test/evil; ls ~/.evil' </dev/null
 	has "$stderr" "this kit's own idea"
 	equal "$(last_keys tls)" "/evil - -"
+	equal "$output" plain # the file that names the credential waits for it
 	# Control: the user says so.
-	ANTHROPIC_API_KEY=sk-ant-$VALUE pd run -q --secret anthropic --name evil -- \
-		bash -c 'curl -sS https://late.keyed.test/said' </dev/null >/dev/null
+	ANTHROPIC_API_KEY=sk-ant-$VALUE run --separate-stderr pd run -q --secret anthropic --name evil -- \
+		bash -c 'curl -sS -o /dev/null https://late.keyed.test/said; [ "$(cat ~/.evil/key)" = "$ANTHROPIC_API_KEY" ] && echo same' </dev/null
+	equal "$output" same
 	equal "$(last_keys tls)" "/said sk-ant-$VALUE -"
 	pd rm -f evil >/dev/null
 }
@@ -252,6 +257,11 @@ last_keys() {
 	me=$(id -un)
 	equal "$(in_box box "ssh -o BatchMode=yes -p 2222 $me@git.ssh.test echo logged in" 2>&1)" "logged in"
 	has "$(in_box box 'ssh-add -L')" "$(cut -d' ' -f2 < "$E2E/ssh/user.pub")"
+	# Also after it has slept, more than once.
+	for _ in 1 2; do
+		pd suspend box >/dev/null
+		equal "$(in_box box "ssh -o BatchMode=yes -p 2222 $me@git.ssh.test echo logged in" 2>&1)" "logged in"
+	done
 	run pd network log box --json
 	has "$output" "signed by $(ssh-keygen -lf "$E2E/ssh/user.pub" | cut -d' ' -f2)"
 	# Another host, at which the key is as good.

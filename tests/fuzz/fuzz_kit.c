@@ -13,6 +13,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	CLEAN_KIT struct kit k = {0}, back = {0};
 	CLEAN_FREE char *text = NULL, *again = NULL;
+	const struct kit_vars vars = {.workspace = "/w"};
 	char digest[KIT_DIGEST_SIZE];
 	struct err e = {0};
 
@@ -26,9 +27,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	kit_layer_digest(&k, "base", digest);
 	for (size_t i = 0; i < k.nfiles; i++) {
-		CLEAN_FREE char *filled = kit_file_fill(&k.files[i], "/w");
+		CLEAN_FREE char *filled = kit_file_fill(&k.files[i], &vars);
 
-		if (strstr(filled, KIT_VAR_WORKSPACE) != NULL &&
+		if (filled == NULL && strstr(k.files[i].content, KIT_VAR_CREDENTIAL) == NULL)
+			abort();
+		if (filled != NULL && strstr(filled, KIT_VAR_WORKSPACE) != NULL &&
 			strstr(k.files[i].content, "${") == NULL)
 			abort();
 	}

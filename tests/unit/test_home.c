@@ -171,6 +171,38 @@ tar_reads_the_archive(void **state)
 	assert_int_equal(home_archive(&h, &archive, &e), -ENAMETOOLONG);
 }
 
+/* ---- the kit's own files ---- */
+
+static const struct kit_vars vars = {.workspace = "/w"};
+
+/* Those that wait for a credential come when it is there, the others once. */
+static void
+files_come_when_they_can(void **state)
+{
+	static const char text[] = "name: k\ncommand: [x]\ncredentials: [{name: npm}]\n"
+				   "files: [{path: plain, content: a}, {path: key, mode: '0600', "
+				   "content: '${CREDENTIAL:npm}'}]\n";
+	CLEAN_KIT struct kit k = {0};
+	CLEAN_HOME struct home first = {0}, later = {0};
+	CLEAN_STRV struct strv written = {0};
+	struct kit_vars with = vars;
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(kit_parse(text, strlen(text), &k, &e), 0);
+	home_add_kit_files(&first, &k, &vars, &written);
+	assert_int_equal(first.nfiles, 1);
+	assert_string_equal(first.files[0].path, "plain");
+	strv_add(&written, "plain");
+	strv_setenv(&with.credentials, "npm", "npm_0");
+	home_add_kit_files(&later, &k, &with, &written);
+	assert_int_equal(later.nfiles, 1);
+	assert_string_equal(later.files[0].path, "key");
+	assert_int_equal(later.files[0].mode, 0600);
+	assert_string_equal(buf_str(&later.files[0].content), "npm_0");
+	strv_release(&with.credentials);
+}
+
 /* ---- the user's settings ---- */
 
 static const char kit_text[] = "name: k\ncommand: [x]\n"
@@ -221,7 +253,8 @@ what_the_kit_names_is_taken(void **state)
 		"{\"model\": \"big\", \"mode\": \"ask\", \"env\": {\"KEY\": "
 		"\"sk-ant-api03-AbCdEfGh0123456789\"}}",
 		0600);
-	if (home_add_settings(&h, &k, *state, "/w/\"p\"", &left, &e) < 0)
+	if (home_add_settings(
+		    &h, &k, *state, &(struct kit_vars){.workspace = "/w/\"p\""}, &left, &e) < 0)
 		fail_msg("%s", e.msg);
 	assert_int_equal(left.n, 0);
 	assert_int_equal(h.nfiles, 4);
@@ -244,9 +277,9 @@ nothing_there_is_nothing_taken(void **state)
 	struct err e = {0};
 
 	assert_int_equal(kit_parse(kit_text, strlen(kit_text), &k, &e), 0);
-	assert_int_equal(home_add_settings(&h, &k, *state, "/w", &left, &e), 0);
+	assert_int_equal(home_add_settings(&h, &k, *state, &vars, &left, &e), 0);
 	assert_int_equal(h.nfiles + left.n, 0);
-	assert_int_equal(home_add_settings(&h, &k, "/nonexistent", "/w", &left, &e), -ENOENT);
+	assert_int_equal(home_add_settings(&h, &k, "/nonexistent", &vars, &left, &e), -ENOENT);
 }
 
 static void
@@ -276,7 +309,7 @@ what_leads_elsewhere_or_is_secret_stays(void **state)
 	assert_int_equal(symlink("..", link_dir), 0);
 	assert_int_equal(symlink("skills/good.md", notes), 0);
 	assert_int_equal(mkfifo(fifo, 0600), 0);
-	if (home_add_settings(&h, &k, *state, "/w", &left, &e) < 0)
+	if (home_add_settings(&h, &k, *state, &vars, &left, &e) < 0)
 		fail_msg("%s", e.msg);
 	assert_int_equal(h.nfiles, 1);
 	assert_non_null(find(&h, ".x/skills/good.md"));
@@ -303,7 +336,7 @@ a_folder_that_is_a_link_is_left(void **state)
 	assert_int_equal(kit_parse(kit_text, strlen(kit_text), &k, &e), 0);
 	put(*state, "real/NOTES.md", "mine", 0644);
 	assert_int_equal(symlink("real", link), 0);
-	assert_int_equal(home_add_settings(&h, &k, *state, "/w", &left, &e), 0);
+	assert_int_equal(home_add_settings(&h, &k, *state, &vars, &left, &e), 0);
 	assert_int_equal(h.nfiles, 0);
 	assert_true(says(&left, "~/.x/NOTES.md", "symbolic link"));
 }
@@ -322,11 +355,11 @@ too_much_is_an_error(void **state)
 
 		put(*state, path, "x", 0644);
 	}
-	if (home_add_settings(&less, &k, *state, "/w", &left, &e) < 0)
+	if (home_add_settings(&less, &k, *state, &vars, &left, &e) < 0)
 		fail_msg("%s", e.msg);
 	assert_int_equal(less.nfiles, HOME_FILES_MAX);
 	put(*state, ".x/NOTES.md", "one more", 0644);
-	assert_int_equal(home_add_settings(&h, &k, *state, "/w", &left, &e), -EFBIG);
+	assert_int_equal(home_add_settings(&h, &k, *state, &vars, &left, &e), -EFBIG);
 	assert_non_null(strstr(e.msg, "more than 512 files or 8 MiB"));
 }
 
@@ -344,17 +377,17 @@ a_folder_of_too_many_folders_is_an_error(void **state)
 		CLEAN_FREE char *path = xasprintf("%s/.x/skills/%03d", (char *)*state, i);
 
 		if (i == HOME_FILES_MAX)
-			assert_int_equal(home_add_settings(&h, &k, *state, "/w", &left, &e), 0);
+			assert_int_equal(home_add_settings(&h, &k, *state, &vars, &left, &e), 0);
 		assert_int_equal(io_mkdirs(path, 0755, &e), 0);
 	}
-	assert_int_equal(home_add_settings(&h, &k, *state, "/w", &left, &e), -EFBIG);
+	assert_int_equal(home_add_settings(&h, &k, *state, &vars, &left, &e), -EFBIG);
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(secrets_are_known),
-		cmocka_unit_test(secrets_cut_anywhere),
+		cmocka_unit_test(secrets_cut_anywhere), cmocka_unit_test(files_come_when_they_can),
 		cmocka_unit_test_setup_teardown(tar_reads_the_archive, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_the_kit_names_is_taken, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_there_is_nothing_taken, set_up, tear_down),

@@ -94,7 +94,12 @@ static const struct {
 	{"name: k\nnetwork:\n  allow: ['host.docker.internal:80']\n", "3:11: "},
 	{"name: k\nnetwork:\n  allow: ['192.0.2.1:443']\n", "3:11: a kit allows names"},
 	{"name: k\nnetwork:\n  allow: ['10.0.0.0/8']\n", "3:11: a kit allows names"},
-	{"name: k\ncredentials:\n  - name: a\n", "3:5: a credential has no 'hosts'"},
+	{"name: k\ncredentials:\n  - name: a\n",
+		"3:5: a credential has no 'hosts', and no service is called 'a'"},
+	{"name: k\ncredentials:\n  - name: openai\n    header: x\n",
+		"3:5: a credential has no 'hosts'"},
+	{"name: k\ncredentials:\n  - name: openai\n    hosts: [x.test]\n",
+		"3:5: a credential has no 'header'"},
 	{"name: k\ncredentials:\n  - name: a\n    hosts: []\n    header: x\n",
 		"4:12: a credential goes to"},
 	{"name: k\ncredentials:\n  - name: a\n    hosts: ['*']\n    header: x\n",
@@ -280,8 +285,63 @@ files_are_filled(void **state)
 
 	(void)state;
 	assert_int_equal(parse(whole, &k, NULL), 0);
-	text = kit_file_fill(&k.files[0], "/home/a \"b\"\\c/ä");
+	text = kit_file_fill(&k.files[0], &(struct kit_vars){.workspace = "/home/a \"b\"\\c/ä"});
 	assert_string_equal(text, "{\"/home/a \\\"b\\\"\\\\c/ä\": \"/home/a \"b\"\\c/ä\"}");
+}
+
+/* What the sandbox holds in a credential's place goes into files; without it there is no file. */
+static void
+files_hold_placeholders(void **state)
+{
+	static const char text[] = "name: k\ncommand: [x]\n"
+				   "credentials: [{name: openai}, {name: npm}]\n"
+				   "files:\n"
+				   "  - {path: a, content: '${CREDENTIAL:openai} ${WORKSPACE}'}\n"
+				   "  - {path: b, content: '${CREDENTIAL:npm}'}\n"
+				   "  - {path: c, content: '$CREDENTIAL {x}'}\n";
+	CLEAN_KIT struct kit k = {0};
+	CLEAN_FREE char *a = NULL, *b = NULL, *c = NULL;
+	struct kit_vars v = {.workspace = "/w"};
+	struct err e = {0};
+
+	(void)state;
+	strv_setenv(&v.credentials, "openai", "sk-proj-0");
+	assert_int_equal(parse(text, &k, &e), 0);
+	assert_int_equal(kit_check_whole(&k, &e), 0);
+	assert_int_equal(k.credentials[0].hosts.n, 0);
+	a = kit_file_fill(&k.files[0], &v);
+	b = kit_file_fill(&k.files[1], &v);
+	c = kit_file_fill(&k.files[2], &v);
+	assert_string_equal(a, "sk-proj-0 /w");
+	assert_null(b);
+	assert_string_equal(c, "$CREDENTIAL {x}");
+	strv_release(&v.credentials);
+}
+
+/* Of the kit's credentials, which may be those of a kit that it extends. */
+static void
+files_name_the_kits_credentials(void **state)
+{
+	static const char *const contents[] = {
+		"${CREDENTIAL:npm}", "${CREDENTIAL:npm", "${CREDENTIAL:}", "x${CREDENTIAL:a\n}"};
+	struct err e = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(contents); i++) {
+		CLEAN_KIT struct kit k = {0}, parent = {0};
+		struct kit_file f = {.path = (char *)"a", .content = (char *)contents[i]};
+
+		assert_int_equal(parse("name: k\ncommand: [x]\n", &k, &e), 0);
+		k.files = xcalloc(1, sizeof(f));
+		k.files[0] = (struct kit_file){xstrdup(f.path), xstrdup(f.content), 0644};
+		k.nfiles = 1;
+		assert_int_equal(kit_check_whole(&k, &e), -EINVAL);
+		assert_non_null(strstr(e.msg, "names the credential"));
+		/* Control: the first is right once there is one of that name. */
+		assert_int_equal(parse("name: p\ncredentials: [{name: npm}]\n", &parent, &e), 0);
+		kit_extend(&k, &parent);
+		assert_int_equal(kit_check_whole(&k, &e), i == 0 ? 0 : -EINVAL);
+	}
 }
 
 /* ---- kits in files ---- */
@@ -455,6 +515,8 @@ main(void)
 		cmocka_unit_test(cut_anywhere),
 		cmocka_unit_test(layers),
 		cmocka_unit_test(files_are_filled),
+		cmocka_unit_test(files_hold_placeholders),
+		cmocka_unit_test(files_name_the_kits_credentials),
 		cmocka_unit_test_setup_teardown(extends, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(loads_that_fail, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(own_before_built_in, set_up, tear_down),

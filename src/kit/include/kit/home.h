@@ -29,8 +29,9 @@ struct home {
 void home_release(struct home *h);
 /* One more. The content is moved out of *content. */
 void home_add(struct home *h, const char *path, unsigned mode, struct buf *content);
-/* The kit's own files, with their variables filled in. */
-void home_add_kit_files(struct home *h, const struct kit *k, const char *workspace);
+/* The kit's own files that can be filled in, but for those of these paths. */
+void home_add_kit_files(
+	struct home *h, const struct kit *k, const struct kit_vars *v, const struct strv *written);
 
 /*
  * What k's settings name in this folder (the user's home), as far as it is there. Symbolic links
@@ -40,7 +41,7 @@ void home_add_kit_files(struct home *h, const struct kit *k, const char *workspa
  * path.
  */
 int home_add_settings(struct home *h, const struct kit *k, const char *folder,
-	const char *workspace, struct strv *ret_left, struct err *e);
+	const struct kit_vars *v, struct strv *ret_left, struct err *e);
 
 /* The archive. -ENAMETOOLONG: a path that ustar cannot name. */
 int home_archive(const struct home *h, struct buf *out, struct err *e);

@@ -29,7 +29,10 @@ struct kit_file {
 	unsigned mode; /* 0400 to 0777 */
 };
 
-/* In the forms of cred/set.h. */
+/*
+ * In the forms of cred/set.h. Without hosts it is the service of this name (cred/service.h), of
+ * which env and placeholder may be other ones; header and format are NULL then.
+ */
 struct kit_credential {
 	char *name;
 	struct strv env;   /* where the value may come from, in this order */
@@ -48,6 +51,14 @@ struct kit_setting {
 /* The first workspace, in a file's content: as it is, and for the inside of a JSON string. */
 #define KIT_VAR_WORKSPACE      "${WORKSPACE}"
 #define KIT_VAR_WORKSPACE_JSON "${WORKSPACE_JSON}"
+/* "${CREDENTIAL:NAME}": what the sandbox holds in place of this one. */
+#define KIT_VAR_CREDENTIAL "${CREDENTIAL:"
+
+/* What a file is filled in with. */
+struct kit_vars {
+	const char *workspace;
+	struct strv credentials; /* NAME=PLACEHOLDER, of those that the sandbox was given */
+};
 
 struct kit {
 	char *name;
@@ -81,8 +92,8 @@ int kit_parse(const char *text, size_t n, struct kit *ret, struct err *e);
  */
 void kit_extend(struct kit *child, const struct kit *parent);
 
-/* Asked once extends is resolved: it has something to run, and what kit_print writes can be read.
- */
+/* Asked once extends is resolved: it has something to run, its files name its own credentials, and
+ * what kit_print writes can be read. */
 int kit_check_whole(const struct kit *k, struct err *e);
 
 /* As JSON, which kit_parse reads back to an equal kit. Caller frees. */
@@ -96,8 +107,11 @@ bool kit_has_layer(const struct kit *k);
 #define KIT_DIGEST_SIZE 17
 void kit_layer_digest(const struct kit *k, const char *base_id, char out[KIT_DIGEST_SIZE]);
 
-/* The content of a file with its variables filled in. Caller frees. */
-char *kit_file_fill(const struct kit_file *f, const char *workspace);
+/*
+ * The content of a file with its variables filled in; caller frees. NULL: it names a credential
+ * that is not in v.
+ */
+char *kit_file_fill(const struct kit_file *f, const struct kit_vars *v);
 
 bool kit_name_fits(const char *name);
 
