@@ -170,17 +170,21 @@ set_certificates(struct guest *g, const struct identity *i, struct err *e)
 	return r < 0 ? err_prefix(e, "certificates") : 0;
 }
 
-/* git-config(1): quoted, with \ and " escaped; a value with control characters is left out. */
+/* git-config(1): quoted, with \ and " escaped; what has control characters is left out. */
 static void
-add_git_value(struct buf *b, const char *key, const char *value)
+add_git_setting(struct buf *b, const char *setting)
 {
-	if (value == NULL)
+	size_t section = strcspn(setting, ".="), key = strcspn(setting, "=");
+	const char *value = setting + key;
+
+	if (setting[section] != '.' || *value != '=')
 		return;
-	for (const char *c = value; *c != '\0'; c++)
+	for (const char *c = setting; *c != '\0'; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			return;
-	buf_printf(b, "\t%s = \"", key);
-	for (; *value != '\0'; value++) {
+	buf_printf(b, "[%.*s]\n\t%.*s = \"", (int)section, setting, (int)(key - section - 1),
+		setting + section + 1);
+	while (*++value != '\0') {
 		if (*value == '"' || *value == '\\')
 			buf_append_str(b, "\\");
 		buf_append(b, value, 1);
@@ -195,14 +199,8 @@ set_git(struct guest *g, const struct identity *i, struct err *e)
 	CLEAN_BUF struct buf b = BUF_INIT;
 
 	(void)g;
-	add_git_value(&b, "name", i->git_name);
-	add_git_value(&b, "email", i->git_email);
-	if (b.len > 0) {
-		CLEAN_FREE char *values = xstrdup(buf_str(&b));
-
-		buf_clear(&b);
-		buf_printf(&b, "[user]\n%s", values);
-	}
+	for (size_t k = 0; k < i->git.n; k++)
+		add_git_setting(&b, i->git.v[k]);
 	return textblock_apply("/etc/gitconfig", buf_str(&b), 0644, e);
 }
 

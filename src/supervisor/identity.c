@@ -12,8 +12,8 @@
 #include <base/io.h>
 #include <base/log.h>
 #include <base/mem.h>
-#include <base/proc.h>
 
+#include "git.h"
 #include "sup.h"
 
 #define ENTROPY_BYTES 256
@@ -45,24 +45,6 @@ host_timezone(void)
 	target[n] = '\0';
 	at = strstr(target, "/zoneinfo/");
 	return at != NULL ? xstrdup(at + strlen("/zoneinfo/")) : NULL;
-}
-
-/*
- * Run in "/" and with the settings that start programs pinned off: no repository's configuration
- * has a say in what git does here (attacks.md G2).
- */
-static char *
-git_config(const char *key)
-{
-	CLEAN_BUF struct buf out = BUF_INIT;
-	char *argv[] = {"git", "-C", "/", "-c", "core.fsmonitor=false", "-c",
-		"core.hooksPath=/dev/null", "config", "--global", "--get", (char *)key, NULL};
-	size_t n;
-
-	if (proc_run(argv, 2000, &out, NULL) < 0)
-		return NULL;
-	n = strcspn(buf_str(&out), "\n");
-	return n > 0 ? xstrndup(buf_str(&out), n) : NULL;
 }
 
 #define PEM_BEGIN "-----BEGIN CERTIFICATE-----"
@@ -118,8 +100,7 @@ sup_identity(const struct sup *s, struct identity *ret, struct err *e)
 	/* First: there is a bound to what follows. */
 	buf_append(&i.ca_pem, s->authority_cert.data, s->authority_cert.len);
 	host_certificates(s->image.ca_bundle, &i.ca_pem);
-	i.git_name = git_config("user.name");
-	i.git_email = git_config("user.email");
+	git_settings(&i.git);
 	for (size_t k = 0; k < s->sandbox.env.n; k++)
 		strv_add(&i.env, s->sandbox.env.v[k]);
 	for (size_t k = 0; k < s->sandbox.nworkspaces; k++)

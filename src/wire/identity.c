@@ -15,9 +15,7 @@ enum {
 	TAG_TIMEZONE,
 	TAG_ENTROPY,
 	TAG_CA,
-	TAG_GIT_NAME,
-	TAG_GIT_EMAIL,
-	TAG_ENV,
+	TAG_ENV = 11, /* 9 and 10 are of earlier versions */
 	TAG_WORKSPACE,
 	TAG_WORKSPACE_FLAGS, /* follows its TAG_WORKSPACE */
 	TAG_ADDRESS,
@@ -25,6 +23,7 @@ enum {
 	TAG_DISK,
 	TAG_SHADOW,
 	TAG_AGAIN,
+	TAG_GIT,
 };
 
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -37,8 +36,7 @@ identity_release(struct identity *i)
 	free(i->timezone);
 	buf_release(&i->entropy);
 	buf_release(&i->ca_pem);
-	free(i->git_name);
-	free(i->git_email);
+	strv_release(&i->git);
 	strv_release(&i->env);
 	for (size_t k = 0; k < i->nworkspaces; k++)
 		free(i->workspaces[k].path);
@@ -80,8 +78,8 @@ identity_encode(const struct identity *i, struct buf *out)
 	put_opt(out, TAG_TIMEZONE, i->timezone);
 	tlv_put(out, TAG_ENTROPY, i->entropy.data, i->entropy.len);
 	tlv_put(out, TAG_CA, i->ca_pem.data, i->ca_pem.len);
-	put_opt(out, TAG_GIT_NAME, i->git_name);
-	put_opt(out, TAG_GIT_EMAIL, i->git_email);
+	for (size_t k = 0; k < i->git.n; k++)
+		tlv_put_str(out, TAG_GIT, i->git.v[k]);
 	for (size_t k = 0; k < i->env.n; k++)
 		tlv_put_str(out, TAG_ENV, i->env.v[k]);
 	for (size_t k = 0; k < i->nworkspaces; k++) {
@@ -161,10 +159,8 @@ field(struct identity *i, const struct tlv *t)
 		return get_bytes(t, &i->entropy);
 	case TAG_CA:
 		return get_bytes(t, &i->ca_pem);
-	case TAG_GIT_NAME:
-		return tlv_str(t, 1023, &i->git_name);
-	case TAG_GIT_EMAIL:
-		return tlv_str(t, 1023, &i->git_email);
+	case TAG_GIT:
+		return tlv_strv(t, 4095, IDENTITY_GIT_MAX, &i->git);
 	case TAG_ENV:
 		return tlv_strv(t, 131072, 4096, &i->env);
 	case TAG_WORKSPACE:

@@ -7,6 +7,10 @@ load lib
 setup_file() {
 	e2e_begin exec
 	mkdir "$E2E/ws/app"
+	ssh-keygen -q -t ed25519 -N '' -f "$E2E/sign"
+	git config --global gpg.format ssh
+	git config --global user.signingkey "$E2E/sign"
+	git config --global commit.gpgsign true
 	export TZ=Europe/Berlin
 	make_box web -e FROM_CREATE=yes "$E2E/ws/app"
 }
@@ -196,6 +200,11 @@ agent_gid() {
 	equal "$(pd exec web git config user.name)" "Mina Härtel"
 	equal "$(pd exec web git config user.email)" mina@example.org
 	equal "$(pd exec -u root web git config user.email)" mina@example.org
+	# How the user signs, but no key: and so nothing that would have to be signed.
+	equal "$(pd exec web git config gpg.format) $(pd exec web git config user.signingkey)" \
+		"ssh key::$(cut -d' ' -f1,2 < "$E2E/sign.pub")"
+	equal "$(in_box web 'git init -q ~/repo && cd ~/repo && git commit -q --allow-empty -m x && git log --format="%an %G?"')" \
+		"Mina Härtel N"
 }
 
 @test "nothing but the sandbox is in there" {

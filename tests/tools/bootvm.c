@@ -401,8 +401,6 @@ send_identity(struct vm *v)
 		.uid = 1000,
 		.gid = 1000,
 		.timezone = xstrdup("Europe/Berlin"),
-		.git_name = xstrdup("A \"quoted\" Name"),
-		.git_email = xstrdup("someone@example.com"),
 		.address = xstrdup("198.18.0.2/30"),
 		.gateway = xstrdup("198.18.0.1"),
 		.disk_bytes = v->a.disk_gib << 30};
@@ -410,6 +408,8 @@ send_identity(struct vm *v)
 	struct err e = {0};
 	int r;
 
+	strv_add(&i.git, "user.name=A \"quoted\" Name");
+	strv_add(&i.git, "user.email=someone@example.com");
 	buf_reserve(&i.entropy, 64);
 	if (getrandom(i.entropy.data, 64, 0) == 64)
 		buf_commit(&i.entropy, 64);

@@ -215,13 +215,13 @@ full_identity(struct identity *i)
 		.gid = 1001,
 		.time_ns = 1700000000123456789u,
 		.timezone = xstrdup("Europe/Berlin"),
-		.git_name = xstrdup("A Name"),
-		.git_email = xstrdup("a@example.test"),
 		.address = xstrdup("198.18.0.2/30"),
 		.gateway = xstrdup("198.18.0.1"),
 		.disk_bytes = 1u << 30};
 	buf_append(&i->entropy, "0123456789abcdef", 16);
 	buf_append_str(&i->ca_pem, "-----BEGIN");
+	strv_add(&i->git, "user.name=A Name");
+	strv_add(&i->git, "user.email=a@example.test");
 	strv_add(&i->env, "K=V");
 	identity_add_workspace(i, "/home/u/p", false, false);
 	identity_add_workspace(i, "/home/u/q", true, true);
@@ -242,7 +242,7 @@ test_identity(void **state)
 	assert_int_equal(got.uid, 1000);
 	assert_int_equal(got.gid, 1001);
 	assert_true(got.time_ns == i.time_ns && got.disk_bytes == i.disk_bytes);
-	assert_string_equal(got.git_email, "a@example.test");
+	assert_string_equal(strv_getenv(&got.git, "user.email"), "a@example.test");
 	assert_int_equal(got.entropy.len, 16);
 	assert_int_equal(got.nworkspaces, 2);
 	assert_string_equal(got.workspaces[1].path, "/home/u/q");

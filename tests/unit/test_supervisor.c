@@ -20,6 +20,7 @@
 #include <wire/control.h>
 
 #include "boundlog.h"
+#include "git.h"
 #include "roles.h"
 
 static void
@@ -42,6 +43,55 @@ test_resolve(void **state)
 	assert_int_equal(ntohs(((struct sockaddr_in6 *)&r.to)->sin6_port), 80);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		assert_int_equal(resolve_parse(bad[i], &r, &e), -EINVAL);
+}
+
+#define PUBLIC  "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHk"
+#define PRIVATE "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n"
+
+/* Public keys alone, whatever the setting names. */
+static void
+test_signing_key(void **state)
+{
+	static const struct {
+		const char *format, *key, *told;
+	} cases[] = {
+		{"openpgp", "0A46826A!", "0A46826A!"},
+		{"x509", "mina@example.org", "mina@example.org"},
+		{"ssh", "key::" PUBLIC, "key::" PUBLIC},
+		{"ssh", PUBLIC " mina@host", "key::" PUBLIC},
+		{"ssh", "~/.ssh/id.pub", "key::" PUBLIC},
+		{"ssh", "~/.ssh/id", "key::" PUBLIC}, /* git takes the .pub beside it */
+		{"ssh", "~/.ssh/none", NULL},
+		{"ssh", "~/.ssh/private.pub", NULL},
+		{"ssh", "id.pub", NULL},
+		{"ssh", "key::x", NULL},
+		{"ssh", "ssh-ed25519", NULL},
+		{"ssh", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5\"AAAAIHk", NULL},
+	};
+	char home[] = "/tmp/paddock-test-git.XXXXXX";
+	CLEAN_FREE char *ssh = NULL;
+	struct err e = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(home));
+	ssh = xasprintf("%s/.ssh", home);
+	assert_int_equal(mkdir(ssh, 0700), 0);
+	CLEAN_CLOSE int fd = open(ssh, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(io_write_file_atomic(fd, "id", PRIVATE, strlen(PRIVATE), 0600, &e), 0);
+	assert_int_equal(
+		io_write_file_atomic(fd, "private.pub", PRIVATE, strlen(PRIVATE), 0600, &e), 0);
+	assert_int_equal(io_write_file_atomic(fd, "id.pub", PUBLIC " mina@host\n",
+				 strlen(PUBLIC) + 11, 0644, &e),
+		0);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN_FREE char *told = git_signing_key(cases[i].format, cases[i].key, home);
+
+		if (cases[i].told == NULL ? told != NULL
+					  : told == NULL || strcmp(told, cases[i].told) != 0)
+			fail_msg("%s: '%s' is told as '%s'", cases[i].format, cases[i].key, told);
+	}
+	assert_int_equal(io_remove_tree(AT_FDCWD, home, &e), 0);
 }
 
 /* Every input, cut at every byte, is either the whole message or refused; nothing is read beyond.
@@ -167,6 +217,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_resolve),
+		cmocka_unit_test(test_signing_key),
 		cmocka_unit_test(test_role_config_cut),
 		cmocka_unit_test(test_control_status_cut),
 		cmocka_unit_test(test_boundlog),

@@ -18,6 +18,7 @@ struct identity_workspace {
 
 #define IDENTITY_WORKSPACES_MAX 64
 #define IDENTITY_SHADOWS_MAX    64
+#define IDENTITY_GIT_MAX        16
 
 /* How a machine goes on that has been told before. */
 enum identity_again {
@@ -33,8 +34,8 @@ struct identity {
 	char *timezone;     /* "Europe/Berlin", or a POSIX TZ string; NULL: UTC */
 	struct buf entropy; /* 64 bytes at least, for RNDADDENTROPY */
 	struct buf ca_pem;  /* the host's CA certificates that the image lacks; may be empty */
-	char *git_name, *git_email; /* may be NULL */
-	struct strv env;            /* KEY=VALUE for every session (create -e) */
+	struct strv git;    /* SECTION.KEY=VALUE, for all of the guest's git (git-config(1)) */
+	struct strv env;    /* KEY=VALUE for every session (create -e) */
 	struct identity_workspace *workspaces;
 	size_t nworkspaces;  /* the first is the primary one, the default cwd */
 	struct strv shadows; /* folders in them that are on the guest's own disk; absolute */
