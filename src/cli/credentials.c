@@ -176,14 +176,9 @@ named_kit_has(const char *config, const char *name, const struct cred *c)
 static bool
 all_among(const struct strv *some, const struct strv *all)
 {
-	for (size_t i = 0; i < some->n; i++) {
-		bool found = false;
-
-		for (size_t k = 0; k < all->n && !found; k++)
-			found = strcmp(some->v[i], all->v[k]) == 0;
-		if (!found)
+	for (size_t i = 0; i < some->n; i++)
+		if (!strv_has(all, some->v[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -313,15 +308,6 @@ of_store(struct cred *c, const struct secrets *store, const char *sandbox)
 	return 0;
 }
 
-static bool
-has_variable(const struct cred *c, const char *word)
-{
-	for (size_t i = 0; i < c->env.n; i++)
-		if (strcmp(c->env.v[i], word) == 0)
-			return true;
-	return false;
-}
-
 /* By name, or by a variable; a service that nobody else has named is added. NULL: none. */
 static struct cred *
 find_word(struct cred_set *s, const char *word)
@@ -330,12 +316,12 @@ find_word(struct cred_set *s, const char *word)
 	const struct cred_service *service;
 
 	for (size_t i = 0; c == NULL && i < s->n; i++)
-		if (has_variable(&s->v[i], word))
+		if (strv_has(&s->v[i].env, word))
 			c = &s->v[i];
 	for (size_t i = 0; c == NULL && (service = cred_service_at(i)) != NULL; i++) {
 		if (!credentials_service(service->name, &made))
 			continue;
-		if (strcmp(made.name, word) == 0 || has_variable(&made, word)) {
+		if (strcmp(made.name, word) == 0 || strv_has(&made.env, word)) {
 			cred_set_add(s, &made);
 			return &s->v[s->n - 1];
 		}

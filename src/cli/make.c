@@ -386,15 +386,6 @@ make_sandbox(struct cli *c, const struct args *a, const struct make_request *q, 
 	return r;
 }
 
-static bool
-has_string(const struct strv *v, const char *text)
-{
-	for (size_t i = 0; i < v->n; i++)
-		if (strcmp(v->v[i], text) == 0)
-			return true;
-	return false;
-}
-
 const char *
 make_option_differs(const struct args *a, const struct sandbox *s)
 {
@@ -420,7 +411,7 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 		return "with-settings";
 	args_all(a, "resolve", &resolve);
 	for (size_t i = 0; i < resolve.n; i++)
-		if (!has_string(&s->resolve, resolve.v[i]))
+		if (!strv_has(&s->resolve, resolve.v[i]))
 			return "resolve";
 	args_all(a, "shadow", &shadows);
 	for (size_t i = 0; i < shadows.n; i++)
@@ -428,7 +419,7 @@ make_option_differs(const struct args *a, const struct sandbox *s)
 			return "shadow";
 	args_all(a, "ssh-agent", &hosts);
 	for (size_t i = 0; i < hosts.n; i++)
-		if (!has_string(&s->ssh, hosts.v[i]))
+		if (!strv_has(&s->ssh, hosts.v[i]))
 			return "ssh-agent";
 	return NULL;
 }

@@ -28,15 +28,6 @@ show(const char *config, const char *name, json_t *all, bool json)
 			r < 0 ? "error" : "description", shown, "path", from));
 }
 
-static bool
-is_own(const struct strv *own, const char *name)
-{
-	for (size_t i = 0; i < own->n; i++)
-		if (strcmp(own->v[i], name) == 0)
-			return true;
-	return false;
-}
-
 static int
 kit_ls_exec(struct cli *c, const struct args *a, struct err *e)
 {
@@ -55,7 +46,7 @@ kit_ls_exec(struct cli *c, const struct args *a, struct err *e)
 	for (size_t i = 0; i < own.n; i++)
 		show(config, own.v[i], all, json);
 	for (size_t i = 0; kit_builtin_name(i) != NULL; i++)
-		if (!is_own(&own, kit_builtin_name(i)))
+		if (!strv_has(&own, kit_builtin_name(i)))
 			show(config, kit_builtin_name(i), all, json);
 	if (json) {
 		json_dumpf(all, stdout, JSON_INDENT(2));

@@ -29,15 +29,6 @@ home_add(struct home *h, const char *path, unsigned mode, struct buf *content)
 	*content = (struct buf)BUF_INIT;
 }
 
-static bool
-is_among(const struct strv *paths, const char *path)
-{
-	for (size_t i = 0; i < paths->n; i++)
-		if (strcmp(paths->v[i], path) == 0)
-			return true;
-	return false;
-}
-
 void
 home_add_kit_files(
 	struct home *h, const struct kit *k, const struct kit_vars *v, const struct strv *written)
@@ -46,7 +37,7 @@ home_add_kit_files(
 		CLEAN_FREE char *text = kit_file_fill(&k->files[i], v);
 		struct buf content = BUF_INIT;
 
-		if (text == NULL || is_among(written, k->files[i].path))
+		if (text == NULL || strv_has(written, k->files[i].path))
 			continue;
 		buf_append_str(&content, text);
 		home_add(h, k->files[i].path, k->files[i].mode, &content);

@@ -13,15 +13,6 @@
 
 /* ---- extends ---- */
 
-static bool
-has_word(const struct strv *v, const char *word)
-{
-	for (size_t i = 0; i < v->n; i++)
-		if (strcmp(v->v[i], word) == 0)
-			return true;
-	return false;
-}
-
 /* The parent's, then what the child adds. */
 static void
 join(struct strv *child, const struct strv *parent)
@@ -31,7 +22,7 @@ join(struct strv *child, const struct strv *parent)
 	for (size_t i = 0; i < parent->n; i++)
 		strv_add(&all, parent->v[i]);
 	for (size_t i = 0; i < child->n; i++)
-		if (!has_word(&all, child->v[i]))
+		if (!strv_has(&all, child->v[i]))
 			strv_add(&all, child->v[i]);
 	strv_release(child);
 	*child = all;

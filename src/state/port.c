@@ -172,15 +172,6 @@ port_sockaddr(const struct port *p, struct sockaddr_storage *ret)
 	return sizeof(v6);
 }
 
-static bool
-holds(const struct strv *list, const char *text)
-{
-	for (size_t i = 0; i < list->n; i++)
-		if (strcmp(list->v[i], text) == 0)
-			return true;
-	return false;
-}
-
 int
 port_add_word(struct strv *list, const char *word, struct err *e)
 {
@@ -191,7 +182,7 @@ port_add_word(struct strv *list, const char *word, struct err *e)
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		port_format(&p[i], text);
-		if (holds(list, text))
+		if (strv_has(list, text))
 			continue;
 		if (list->n >= PORTS_MAX)
 			return err_set(e, ENOSPC, "port '%s': a sandbox publishes at most %d ports",

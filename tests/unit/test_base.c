@@ -129,6 +129,8 @@ test_env_vector(void **state)
 	assert_string_equal(strv_getenv(&v, "A"), "3");
 	assert_string_equal(strv_getenv(&v, "AB"), "2");
 	assert_null(strv_getenv(&v, "B"));
+	assert_true(strv_has(&v, "A=3") && strv_has(&v, "AB=2"));
+	assert_false(strv_has(&v, "A=1") || strv_has(&v, "AB") || strv_has(&v, ""));
 	assert_null(v.v[2]);
 }
 

@@ -22,6 +22,7 @@ void strv_add_take(struct strv *s, char *str);
 void strv_setenv(struct strv *s, const char *key, const char *value);
 /* The value of KEY in an environment, or NULL; owned by s. */
 const char *strv_getenv(const struct strv *s, const char *key);
+bool strv_has(const struct strv *s, const char *str);
 
 bool str_has_prefix(const char *s, const char *prefix);
 bool str_has_suffix(const char *s, const char *suffix);
