@@ -78,7 +78,7 @@ why_not(const struct conn *c, const struct ip_addr *to)
 		return "tls_alpn: not HTTP inside of TLS";
 	if (c->net->tls == NULL)
 		return "a rule looks at requests, and these cannot be seen";
-	if (c->net->nintercepts >= INTERCEPTS_MAX)
+	if (c->net->nintercepts >= c->net->hooks.intercepts_max)
 		return "too much TLS at once";
 	return NULL;
 }

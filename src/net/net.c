@@ -13,6 +13,7 @@
 #include "dial.h"
 #include "farewell.h"
 #include "gate.h"
+#include "intercept.h"
 #include "server.h"
 
 static void
@@ -169,6 +170,8 @@ net_init(struct net *net, const struct net_options *o, const struct net_hooks *h
 		net->hooks.request_idle_ms = NET_REQUEST_IDLE_MS;
 	if (net->hooks.conns_max == 0)
 		net->hooks.conns_max = conns_max();
+	if (net->hooks.intercepts_max == 0)
+		net->hooks.intercepts_max = INTERCEPTS_MAX;
 	net->names = names_new(NET_FAKE_FIRST, NET_FAKE_LAST, NAMES_CAPACITY, NAMES_HOLD_MS);
 	net->responder = (struct responder){.names = net->names,
 		.overrides = &net->overrides,

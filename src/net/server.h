@@ -41,7 +41,7 @@ struct net_hooks {
 	int (*original_dst)(int fd, struct sockaddr_in *ret); /* 0 or -errno */
 	uint64_t resolve_limit_ms, dial_limit_ms, dns_idle_ms, look_limit_ms, gate_limit_ms,
 		gate_brief_ms, udp_idle_ms, udp_unanswered_ms, head_limit_ms, request_idle_ms;
-	size_t conns_max, udp_flows_max;
+	size_t conns_max, intercepts_max, udp_flows_max;
 };
 
 LIST_HEAD(conns, conn);

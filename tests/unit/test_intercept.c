@@ -562,6 +562,45 @@ test_signer_gone(void **state)
 	buf_release(&s.w.sandbox_cert);
 }
 
+static void
+one_at_once(struct scene *s)
+{
+	s->g.hooks.intercepts_max = 1;
+}
+
+/* What is beyond the limit is refused, and what is within it goes on; when that is done the next
+ * may. */
+static void
+test_too_many(void **state)
+{
+	struct tls_handshake first;
+	struct tls_guest as;
+	SSL *guest, *served;
+	struct scene s;
+	int origin_fd;
+
+	(void)state;
+	scene_start_with(&s, POLICY, one_at_once);
+	as = trusting(&s, "public.example");
+	tls_connect_begin(&first, tls_guest_new(&as, guest_call(&s.g, as.sni, s.port)));
+	origin_fd = peer_accept(s.origin);
+	guest = tls_guest_new(&as, guest_call(&s.g, as.sni, s.port));
+	assert_int_not_equal(SSL_connect(guest), 1);
+	expect_event(&s, NETEVENT_TLS, NETEVENT_BLOCKED, "too much TLS at once");
+	tls_close(guest);
+	served = tls_accept(s.server, origin_fd, NULL);
+	assert_non_null(served);
+	assert_int_equal(tls_connect_end(&first), 1);
+	check_page_get(&s, first.ssl, served);
+	tls_close(first.ssl);
+	tls_close(served);
+	meet(&s, &as, NULL, &guest, &served);
+	check_page_get(&s, guest, served);
+	tls_close(guest);
+	tls_close(served);
+	scene_stop(&s);
+}
+
 /* A stricter policy cuts what is open (D19), in each state. */
 static void
 test_stricter_policy(void **state)
@@ -618,6 +657,7 @@ main(void)
 		cmocka_unit_test(test_alpn),
 		cmocka_unit_test(test_name_forms),
 		cmocka_unit_test(test_signer_gone),
+		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_stricter_policy),
 	};
 
