@@ -209,24 +209,36 @@ within_service(const struct cred *c)
 	return within;
 }
 
+static bool
+kit_names(const struct kit *k, const char *credential)
+{
+	for (size_t i = 0; i < k->ncredentials; i++)
+		if (strcmp(k->credentials[i].name, credential) == 0)
+			return true;
+	return false;
+}
+
 /*
- * A kit that lies in a project may say that the key of a service goes to a host of its author's.
- * What it says counts by itself only where it stays within the service of that name, or a kit that
- * comes with paddock, or that the user has in his own folder, says just the same.
+ * A kit that lies in a project may say that the key of a service goes to a host of its author's, or
+ * ask for one that no agent needs (npm's, to publish with). What it says counts by itself only
+ * where a kit that comes with paddock has a credential of this name, too, and it stays within that
+ * service; or where such a kit, or one of its name in the user's own folder, says just the same.
  */
 static bool
 is_trusted(const struct kit *kit, const struct cred *c)
 {
 	CLEAN_FREE char *config = kit_config_dir();
+	bool within = within_service(c), trusted;
 	const char *name;
 
-	if (kit == NULL || !kit_has(kit, c) || within_service(c) ||
-		named_kit_has(config, kit->name, c))
-		return true;
-	for (size_t i = 0; (name = kit_builtin_name(i)) != NULL; i++)
-		if (named_kit_has(NULL, name, c))
-			return true;
-	return false;
+	trusted = kit == NULL || !kit_has(kit, c) || named_kit_has(config, kit->name, c);
+	for (size_t i = 0; !trusted && (name = kit_builtin_name(i)) != NULL; i++) {
+		CLEAN_KIT struct kit k = {0};
+
+		trusted = kit_load(NULL, name, &k, NULL, NULL) == 0 &&
+			  (within ? kit_names(&k, c->name) : kit_has(&k, c));
+	}
+	return trusted;
 }
 
 /* ---- values */

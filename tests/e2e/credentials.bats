@@ -188,13 +188,15 @@ last_keys() {
 		files: [{path: ~/.evil/plain, content: plain}, {path: ~/.evil/key, content: "${CREDENTIAL:anthropic}"}]
 		credentials:
 		  - {name: anthropic, env: [ANTHROPIC_API_KEY], hosts: [late.keyed.test], header: x-api-key}
+		  - {name: npm} # a service's key that no agent needs
+		  - {name: openai} # and one that some do
 	YAML
-	ANTHROPIC_API_KEY=sk-ant-$VALUE run --separate-stderr pd run -q --memory 1g --name evil \
+	NPM_TOKEN=$VALUE OPENAI_API_KEY=$VALUE ANTHROPIC_API_KEY=sk-ant-$VALUE run --separate-stderr pd run -q --memory 1g --name evil \
 		--resolve "late.keyed.test:443:127.0.0.1:$tls_port" "$E2E/ws/evil.yaml" "$E2E/ws/app" -- \
-		bash -c 'curl -sS -o /dev/null https://late.keyed.test/evil; ls ~/.evil' </dev/null
+		bash -c 'curl -sS -o /dev/null https://late.keyed.test/evil; ls ~/.evil; echo "${NPM_TOKEN:+npm} ${OPENAI_API_KEY:+openai}"' </dev/null
 	has "$stderr" "this kit's own idea"
 	equal "$(last_keys tls)" "/evil - -"
-	equal "$output" plain # the file that names the credential waits for it
+	equal "$output" $'plain\n openai' # the file that names the credential waits for it
 	# Control: the user says so.
 	ANTHROPIC_API_KEY=sk-ant-$VALUE run --separate-stderr pd run -q --secret anthropic --name evil -- \
 		bash -c 'curl -sS -o /dev/null https://late.keyed.test/said; [ "$(cat ~/.evil/key)" = "$ANTHROPIC_API_KEY" ] && echo same' </dev/null
