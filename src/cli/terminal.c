@@ -221,9 +221,12 @@ static void
 tell_detached(struct session *s)
 {
 	raw_off(s);
+	/* What the program has drawn below its cursor would stand behind the prompt (ECMA-48, ED).
+	 */
+	if (isatty(STDERR_FILENO))
+		fputs("\r\n\033[J", stderr);
 	if (!s->o->quiet)
-		fprintf(stderr, "\r\ndetached: take it up again with: paddock attach %s\n",
-			s->o->name);
+		fprintf(stderr, "detached: take it up again with: paddock attach %s\n", s->o->name);
 }
 
 static int

@@ -251,9 +251,13 @@ while sys.stdin.readline().strip() != \"end\": pass"'
 
 @test "the command is terminated, the window is closed: the terminal is restored, the session survives" {
 	enter ended
+	# What is drawn below the cursor does not stand behind the prompt later on.
+	term_type ended 'clear; printf "\n\n\nbe""low\033[3A"'
+	line_shows ended below
 	kill -TERM "$(pgrep -f "^paddock exec -it -e HISTFILE= -e PS1=box>  term")"
 	screen_shows ended 'detached: take it up again with: paddock attach term'
 	line_shows ended 'host\$'
+	run ! screen_has ended below
 	same_terminal ended
 	term_type ended 'clear; paddock attach term'
 	term_type ended 'clear; echo st''ill'
