@@ -41,12 +41,14 @@ screen_of() {
 	codex) echo "gpt-" ;;
 	gemini) echo "Type your message" ;;
 	opencode) echo "Ask anything" ;;
+	copilot) echo "/login" ;;
+	amp) echo "ampcode.com" ;;
 	esac
 }
 
-wanted() { # the agents that are to be seen at work
+wanted() { # the agents that are to be seen at work; shop: claude once more, at a longer work
 	case ${PADDOCK_E2E_AGENTS:-} in
-	1) echo claude codex gemini opencode ;;
+	1) echo claude shop codex gemini opencode copilot amp ;;
 	*) echo "${PADDOCK_E2E_AGENTS:-}" ;;
 	esac
 }
@@ -120,14 +122,16 @@ told() {
 # On its own: two tools used, the result on the host, the model asked with the key that the guest has
 # not got, in any file or in its memory.
 works_alone() { # AGENT WORKSPACE
-	local agent=$1 words
+	local agent=$1 words held
 	read -ra words <<< "$(prompt_of "$agent")"
 	pd run -q "$agent-box" -- "${words[@]}" 'Please write a greeting.' </dev/null
 	equal "$(cat "$2/greeting.txt")" hello
 	has "$(told 'write a greeting' '.[-1].result')" "$agent-box"
 	equal "$(told 'write a greeting' '[.[].key | ltrimstr("Bearer ")] | unique | tostring')" \
 		"\"[\\\"$(cat "$E2E/key")\\\"]\""
-	has "$(in_box "$agent-box" "printenv $(key_of "$agent")")" "paddock"
+	held=$(in_box "$agent-box" "printenv $(key_of "$agent")")
+	[ -n "$held" ]
+	lacks "$held" "$(cat "$E2E/key")"
 	in_box "$agent-box" sync
 	equal "$(grep -caF -f "$E2E/key" "$E2E/data/paddock/sandboxes/$agent-box/disk.qcow2" || :)" 0
 	equal "$(python3 "$E2E_DIR/memsearch.py" "$(role_pid "$agent-box" qemu)" "$E2E/key")" 0
@@ -143,14 +147,14 @@ works_at_its_prompt() { # AGENT
 	tm send-keys -t "$agent" -l 'Please count to two.'
 	screen_shows "$agent" 'count to two' 60
 	term_key "$agent" Enter
-	screen_shows "$agent" 'Counted to two.' 120
+	screen_shows "$agent" 'Counted to two.' 400
 	term_key "$agent" C-p C-q
 	screen_shows "$agent" 'host$'
 	term_key "$agent" C-l
 	term_type "$agent" "paddock attach $agent-box"
 	screen_shows "$agent" 'Counted to two.' 60
 	term_key "$agent" C-p C-q
-	line_shows "$agent" 'host\$'
+	screen_shows "$agent" 'detached: take it up'
 	term_close "$agent"
 }
 
@@ -174,6 +178,19 @@ builds_a_shop() {
 	equal "$(host_packages)" "$global"
 	equal "$(in_box claude-box 'docker images --format "{{.Repository}}"; semver 1.0.0')" $'shop\n1.0.0'
 	pd rm -f claude-box >/dev/null
+}
+
+# These ask for a log-in, for which there is no stand-in: installed, and what they show first.
+shows_itself() { # AGENT
+	local agent=$1
+	pd create -m 2g --name "$agent-box" "$agent" "$E2E/ws/project" </dev/null >&3 2>&3
+	in_box "$agent-box" "$agent --version" </dev/null >&3
+	term_open "$agent"
+	term_type "$agent" "paddock run -q $agent-box"
+	screen_shows "$agent" "$(screen_of "$agent")" 300
+	screen "$agent" | cat -s >&3
+	term_close "$agent"
+	pd rm -f "$agent-box" >/dev/null
 }
 
 # Installed, at work by itself, the log with the hosts that it tried, at its prompt.
@@ -206,7 +223,10 @@ works() { # AGENT
 	term_close claude
 	pd rm -f claude-box >/dev/null
 	for agent in $(wanted); do
-		works "$agent"
-		[ "$agent" != claude ] || builds_a_shop
+		case $agent in
+		shop) builds_a_shop ;;
+		copilot | amp) shows_itself "$agent" ;;
+		*) works "$agent" ;;
+		esac
 	done
 }

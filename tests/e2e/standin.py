@@ -9,7 +9,7 @@ of tool results that the conversation has since that prompt.
 --script FILE        {"PHRASE": [STEP...]}; a STEP is {"run": COMMAND}, {"write": [PATH, TEXT]} or
                      {"say": TEXT}. Behind the last one it says "The script is at its end."
 --tls CERT KEY       the certificate, for the names that the agents know
---log FILE           a JSON line a request: method, host, path, key, phrase, step, result
+--log FILE           a JSON line a request: time, method, host, path, key, phrase, step, result
 --port-file FILE     where the port goes, once the server listens
 """
 import argparse
@@ -19,6 +19,7 @@ import json
 import os
 import ssl
 import threading
+import time
 
 END = "The script is at its end."
 # What runs a command and what writes a file, by the names that the agents give to their tools.
@@ -281,7 +282,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def tell(self, **more):
         key = next((self.headers[h] for h in ("x-api-key", "x-goog-api-key", "Authorization")
                     if self.headers[h]), None)
-        line = {"method": self.command, "host": self.headers["Host"], "path": self.path, "key": key, **more}
+        line = {"time": round(time.time(), 1), "method": self.command, "host": self.headers["Host"],
+                "path": self.path, "key": key, **more}
         with self.lock, open(self.log, "a") as f:
             print(json.dumps(line), file=f)
 
