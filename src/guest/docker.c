@@ -2,14 +2,17 @@
  * How this works: the socket is ours from boot on (sd_listen_fds(3)); the first connection starts
  * dockerd with it as descriptor 3.
  *   IDLE    the socket is watched; a connection -> RUNNING
- *   RUNNING dockerd accepts for itself, we watch only its end. It ended well -> IDLE. It failed ->
- *           whoever waits in the queue is closed, so that nobody hangs on a daemon that does not
- *           come up, then IDLE: the next connection tries again.
+ *   RUNNING dockerd accepts for itself, we watch only its end. It ended well -> IDLE. It failed
+ *           while somebody waits -> IDLE, where it is started once more: it gives containerd 15 s
+ *           to come up, which on a slow machine are enough the second time only. It failed again
+ *           -> whoever waits in the queue is closed, so that nobody hangs on a daemon that does
+ *           not come up, then IDLE: the next connection tries again.
  *   STOPPED at power-off
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +56,7 @@ struct docker {
 	int listen_fd;
 	struct loop_io *listen_io;
 	pid_t pid;  /* 0: does not run */
+	bool again; /* it has failed, and is tried once more */
 	int log_fd; /* its standard output and error */
 	struct loop_io *log_io;
 	struct boundlog log;
@@ -82,6 +86,14 @@ on_log(void *arg, uint32_t events)
 	boundlog_close(&d->log);
 }
 
+static bool
+somebody_waits(const struct docker *d)
+{
+	struct pollfd p = {.fd = d->listen_fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static void
 drop_waiting(struct docker *d)
 {
@@ -105,10 +117,11 @@ on_docker_end(void *arg, pid_t pid, int status)
 	boundlog_write(&d->log, line, (size_t)n);
 	if (d->log_fd < 0)
 		boundlog_close(&d->log);
-	if (status != 0) {
+	if (status != 0)
 		log_debug("%.*s", n - 1, line);
+	if (status != 0 && d->again)
 		drop_waiting(d);
-	}
+	d->again = status != 0 && !d->again && somebody_waits(d);
 	if (!d->guest->shutting_down)
 		docker_arm(d);
 }

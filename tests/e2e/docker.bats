@@ -73,8 +73,20 @@ teardown_file() {
 	e2e_end
 }
 
-@test "the daemon is not there until it is used, and then answers" {
+@test "the daemon is not there until it is used, and then answers, also where it fails at first" {
 	equal "$(in_box_root dock 'pgrep -c dockerd || :')" 0
+	in_box_root dock 'mv /usr/sbin/dockerd /usr/sbin/dockerd.real; install -m 0755 /dev/stdin /usr/sbin/dockerd <<-"SH"
+		#!/bin/sh
+		echo x >> /run/starts
+		[ "$(wc -l < /run/starts)" -gt 3 ] || exit 1
+		exec /usr/sbin/dockerd.real "$@"
+	SH'
+	# A client waits for two starts, and does not hang when the second one fails as well.
+	run in_box dock 'curl -sS --unix-socket /run/docker.sock http://docker/_ping'
+	has "$output" "curl: ("
+	equal "$(in_box_root dock 'wc -l < /run/starts')" 2
+	equal "$(in_box dock 'curl -sS --unix-socket /run/docker.sock http://docker/_ping')" OK
+	equal "$(in_box_root dock 'wc -l < /run/starts; mv /usr/sbin/dockerd.real /usr/sbin/dockerd')" 4
 	has "$(in_box dock 'docker ps')" "CONTAINER ID"
 	equal "$(in_box_root dock 'pgrep -c dockerd')" 1
 	equal "$(in_box dock 'docker info --format "{{.Driver}} {{.CgroupVersion}}"')" "overlay2 2"
