@@ -56,7 +56,8 @@ setup_file() {
 	serve reg --registry "$E2E/registry" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
 	serve_hub
 	make_box dock "$E2E/ws/app" --resolve "files.test:80:127.0.0.1:$web_port" \
-		--resolve "registry.test:443:127.0.0.1:$reg_port" --resolve "hub.test:443:127.0.0.1:$hub_port"
+		--resolve "registry.test:443:127.0.0.1:$reg_port" --resolve "hub.test:443:127.0.0.1:$hub_port" \
+		--resolve "registry-1.docker.io:443:127.0.0.1:$reg_port"
 	# So TLS to it is looked into.
 	pd network deny dock hub.test --method DELETE
 	make_registry
@@ -205,6 +206,30 @@ make_image() {
 	in_box dock 'docker run -d --rm --name server -p 8080:80 box sh -c "while :; do echo served | nc -l -p 80; done" >/dev/null'
 	wait_until 30 in_box dock 'curl -s --http0.9 -m 5 http://127.0.0.1:8080/ | grep -q served'
 	in_box dock 'docker rm -f server >/dev/null'
+}
+
+@test "K7: whatever the daemon is told, a registry or mirror at the host or in its network is refused" {
+	local hits where
+	hits=$(wc -l < "$E2E/web.log")
+	in_box_root dock 'mkdir -p /etc/docker; printf "%s" "$1" > /etc/docker/daemon.json; pkill dockerd
+		while pgrep dockerd; do read -rt 0.2 <> <(:) || :; done' "$(
+		jq -n --arg host "198.18.0.1:$web_port" --arg name "host.docker.internal:$web_port" \
+			'{"insecure-registries": [$host, $name, "10.0.0.1:80", "169.254.169.254:80"],
+			  "registry-mirrors": ["http://\($host)"]}'
+	)" >/dev/null
+	for where in "198.18.0.1:$web_port" "host.docker.internal:$web_port" 10.0.0.1:80 169.254.169.254:80; do
+		run in_box dock 'timeout 60 docker pull -q "$1/tiny"' "$where"
+		equal "$status" 1
+	done
+	# By way of the mirror; the hub itself is a server here that is not it.
+	run in_box dock 'timeout 60 docker pull -q tiny'
+	equal "$status" 1
+	equal "$(wc -l < "$E2E/web.log")" "$hits"
+	has "$(pd network log dock --json | jq -r '"\(.decision) \(.host):\(.port)"')" "blocked 10.0.0.1:80"
+	# Control: the same daemon.
+	in_box dock 'docker rmi -f registry.test/tiny; docker pull -q registry.test/tiny' >/dev/null
+	equal "$(in_box dock 'docker info --format "{{.RegistryConfig.Mirrors}}"')" "[http://198.18.0.1:$web_port/]"
+	in_box_root dock 'rm /etc/docker/daemon.json'
 }
 
 @test "images, stopped containers and volumes are there after stop and start" {
