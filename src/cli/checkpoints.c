@@ -130,20 +130,17 @@ checkpoint_find(
 }
 
 int
-checkpoint_make(const struct cli *c, const char *name, const char *tag, struct err *e)
+checkpoint_save(const struct cli *c, const char *name, char **ret_folder, struct err *e)
 {
-	CLEAN_FREE char *root = root_of(c, name), *path = xasprintf("%s/%s", root, tag);
-	CLEAN_FREE char *work = xasprintf("%s/" WORK "XXXXXX", root);
+	CLEANUP(checkpoints_release) struct checkpoints l = {0};
+	CLEAN_FREE char *root = root_of(c, name), *work = xasprintf("%s/" WORK "XXXXXX", root);
 	CLEAN_CLOSE int dir = -1;
 	int r = io_mkdirs(root, 0700, e);
 
+	if (r == 0)
+		r = checkpoints_list(c, name, &l, e); /* which sweeps */
 	if (r < 0)
 		return r;
-	if (access(path, F_OK) == 0)
-		return err_set(e, EEXIST,
-			"checkpoint '%s' exists already: choose another name, or remove it with "
-			"paddock checkpoint rm %s %s",
-			tag, name, tag);
 	if (mkdtemp(work) == NULL)
 		return err_sys(e, errno, "create folder '%s'", work);
 	dir = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -153,12 +150,36 @@ checkpoint_make(const struct cli *c, const char *name, const char *tag, struct e
 	if (r == -ESRCH)
 		r = err_set(e, ESRCH,
 			"sandbox '%s' is not running: start it with paddock run -d %s", name, name);
-	/* rename(2) replaces no folder that holds something: of two, one wins. */
-	if (r == 0 && rename(work, path) < 0)
-		r = err_sys(e, errno, "create checkpoint '%s'", tag);
-	if (r < 0)
+	if (r < 0) {
 		io_remove_tree(AT_FDCWD, work, NULL);
-	return r;
+		return r;
+	}
+	*ret_folder = TAKE_PTR(work);
+	return TAKE_FD(dir);
+}
+
+int
+checkpoint_make(const struct cli *c, const char *name, const char *tag, struct err *e)
+{
+	CLEAN_FREE char *root = root_of(c, name), *path = xasprintf("%s/%s", root, tag);
+	CLEAN_FREE char *work = NULL;
+	CLEAN_CLOSE int dir = -1;
+
+	if (access(path, F_OK) == 0)
+		return err_set(e, EEXIST,
+			"checkpoint '%s' exists already: choose another name, or remove it with "
+			"paddock checkpoint rm %s %s",
+			tag, name, tag);
+	dir = checkpoint_save(c, name, &work, e);
+	if (dir < 0)
+		return dir;
+	/* rename(2) replaces no folder that holds something: of two, one wins. */
+	if (rename(work, path) < 0) {
+		err_sys(e, errno, "create checkpoint '%s'", tag);
+		io_remove_tree(AT_FDCWD, work, NULL);
+		return -e->code;
+	}
+	return 0;
 }
 
 int

@@ -24,6 +24,12 @@ int checkpoints_list(const struct cli *c, const char *name, struct checkpoints *
 /* Of a tag, or of the latest (NULL): its folder, caller frees; NULL and e. *ret_tag likewise. */
 char *checkpoint_find(
 	const struct cli *c, const char *name, const char *tag, char **ret_tag, struct err *e);
+/*
+ * Saves a running sandbox, which goes on, into a folder that is no checkpoint yet: its path, caller
+ * frees, and a descriptor. Who closes that leaves it to be swept; the folder is removed before, or
+ * gets a name.
+ */
+int checkpoint_save(const struct cli *c, const char *name, char **ret_folder, struct err *e);
 /* Of a running sandbox, which goes on. */
 int checkpoint_make(const struct cli *c, const char *name, const char *tag, struct err *e);
 int checkpoint_remove(const struct cli *c, const char *name, const char *tag, struct err *e);

@@ -37,7 +37,8 @@ start(struct cli *c, const struct args *a, const struct sandbox *s, struct ui *u
 	CLEAN_CRED_SET struct cred_set credentials = {0};
 	CLEAN_KIT struct kit kit = {0};
 	struct control_status st = {0};
-	bool runs = supervisor_status(&c->paths, s->name, &st, NULL) == 0;
+	/* One that is slow to answer has them: to be given none now would take them from it. */
+	bool runs = supervisor_status(&c->paths, s->name, &st, NULL) != -ESRCH;
 	int r = 0;
 
 	control_status_release(&st);

@@ -56,7 +56,7 @@ static int
 check_idle(const struct cli *c, const char *name, struct err *e)
 {
 	struct control_status st = {0};
-	bool runs = supervisor_status(&c->paths, name, &st, NULL) == 0;
+	bool runs = supervisor_status(&c->paths, name, &st, NULL) != -ESRCH;
 
 	control_status_release(&st);
 	if (!runs || isatty(STDIN_FILENO))

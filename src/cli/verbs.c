@@ -17,6 +17,7 @@ const struct verb *const verbs[] = {
 	&verb_suspend,
 	&verb_checkpoint,
 	&verb_rollback,
+	&verb_fork,
 	&verb_rm,
 	&verb_network,
 	&verb_secret,

@@ -18,6 +18,8 @@ struct guest {
 	int link_fd, fs_fd;        /* the two virtio-serial ports, of guest_boot */
 	bool pump_started;
 	struct netcfg network; /* what it has; zero: nothing yet */
+	bool frozen;           /* guest_freeze */
+	struct strv frozen_groups;
 };
 
 /* boot.c: as PID 1 in the initramfs: modules, root file system, switch to it, basic mounts. */
@@ -27,6 +29,12 @@ int guest_wait(struct guest *g, struct err *e);
 /* identity.c: applies it: clock, entropy, host name, network, users, certificates, git, mounts. */
 int guest_identity_apply(
 	struct guest *g, struct identity *i, struct err *e); /* takes *i's content */
+/* freeze.c: no program but this one runs any more. Where that fails, they do. */
+int guest_freeze(struct guest *g, struct err *e);
+void guest_freeze_one(const struct guest *g, pid_t pid); /* made meanwhile */
+/* Until none of them is on a processor. Blocks, for a moment; for a child process. */
+void guest_freeze_settle(const struct guest *g);
+void guest_thaw(struct guest *g);
 /* shutdown.c: ends every process, syncs, unmounts, powers off. Does not return. */
 void guest_power_off(struct guest *g);
 /* docker.c: listens on /run/docker.sock, starts dockerd at the first connection. */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -38,6 +39,8 @@
 /* Before the link gives a stream up that has no answer. */
 #define WORKSPACES_LIMIT_MS 15000
 #define ZONEINFO            "/usr/share/zoneinfo/"
+#define BOOT_ID             "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_COVER       "/run/boot_id"
 /* linux/ext4.h, since 6.7 in the user space headers */
 #define EXT4_RESIZE _IOW('f', 16, uint64_t)
 
@@ -240,24 +243,53 @@ grow_disk(struct guest *g, const struct identity *i, struct err *e)
 	return 0;
 }
 
-/* machine-id(5): once per disk. */
+/*
+ * The kernel's own is made once and cannot be changed; as in a container of systemd's, another one
+ * lies over it.
+ */
+static int
+cover_boot_id(struct err *e)
+{
+	uint8_t id[16];
+	char line[38];
+
+	if (getrandom(id, sizeof(id), 0) != sizeof(id))
+		return err_sys(e, errno, "boot_id");
+	/* RFC 9562, version 4. */
+	id[6] = (id[6] & 0x0f) | 0x40;
+	id[8] = (id[8] & 0x3f) | 0x80;
+	for (size_t k = 0, at = 0; k < sizeof(id); k++) {
+		at += (size_t)snprintf(line + at, sizeof(line) - at, "%s%02x",
+			k == 4 || k == 6 || k == 8 || k == 10 ? "-" : "", id[k]);
+	}
+	line[36] = '\n';
+	if (text_write(BOOT_ID_COVER, line, 37, 0444, e) < 0)
+		return -e->code;
+	umount2(BOOT_ID, MNT_DETACH); /* that of an earlier copy */
+	if (mount(BOOT_ID_COVER, BOOT_ID, NULL, MS_BIND, NULL) < 0 ||
+		mount(NULL, BOOT_ID, NULL,
+			MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+			NULL) < 0)
+		return err_sys(e, errno, "boot_id");
+	return 0;
+}
+
+/* machine-id(5). A machine that finds itself with another's has been copied while it ran. */
 static int
 set_machine_id(struct guest *g, const struct identity *i, struct err *e)
 {
-	struct stat st;
-	uint8_t id[16];
-	char line[34];
+	CLEAN_FREE char *line = xasprintf("%s\n", i->machine_id != NULL ? i->machine_id : "");
+	CLEAN_BUF struct buf now = BUF_INIT;
+	int r;
 
 	(void)g;
-	(void)i;
-	if (stat("/etc/machine-id", &st) == 0 && st.st_size >= 33)
+	if (strlen(line) != 33)
+		return err_set(e, EINVAL, "it is not well-formed");
+	if (io_read_file(AT_FDCWD, "/etc/machine-id", 64, &now, NULL) == 0 &&
+		strcmp(buf_str(&now), line) == 0)
 		return 0;
-	if (getrandom(id, sizeof(id), 0) != sizeof(id))
-		return err_sys(e, errno, "machine-id");
-	for (size_t k = 0; k < sizeof(id); k++)
-		snprintf(line + 2 * k, 3, "%02x", id[k]);
-	line[32] = '\n';
-	return text_write("/etc/machine-id", line, 33, 0444, e);
+	r = text_write("/etc/machine-id", line, 33, 0444, e);
+	return r == 0 && i->again & IDENTITY_WOKEN ? cover_boot_id(e) : r;
 }
 
 static int
@@ -331,5 +363,6 @@ guest_identity_apply(struct guest *g, struct identity *i, struct err *e)
 	identity_release(&g->identity);
 	g->identity = *i;
 	*i = (struct identity){0};
+	guest_thaw(g);
 	return 0;
 }

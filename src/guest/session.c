@@ -208,9 +208,16 @@ static void
 op_save(struct client *c, const struct session_open *o)
 {
 	struct client **waiting;
-	pid_t pid = fork();
+	struct err e = {0};
+	pid_t pid;
 
+	if (guest_freeze(c->all->guest, &e) < 0) {
+		client_error(c, 125, "%s", e.msg);
+		return;
+	}
+	pid = fork();
 	if (pid == 0) {
+		guest_freeze_settle(c->all->guest);
 		sync();
 		_exit(0);
 	}

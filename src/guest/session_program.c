@@ -164,7 +164,10 @@ spawn_program(const struct guest *g, const struct session_open *o, const struct 
 	s.path = strv_getenv(&env, "PATH");
 	if (s.path == NULL)
 		s.path = DEFAULT_PATH;
-	return spawn_start(&s, &ret->pid, &ret->report, e);
+	if (spawn_start(&s, &ret->pid, &ret->report, e) < 0)
+		return -e->code;
+	guest_freeze_one(g, ret->pid);
+	return 0;
 }
 
 int

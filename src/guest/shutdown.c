@@ -159,6 +159,7 @@ void __attribute__((noreturn)) guest_power_off(struct guest *g)
 	struct step s = step_begin();
 
 	g->shutting_down = true;
+	guest_thaw(g);
 	guest_docker_stop(g, DOCKER_LIMIT_MS);
 	step_done(&s, "docker stopped");
 	end_processes();

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include <openssl/evp.h>
+
 #include <base/clock.h>
 #include <base/io.h>
 #include <base/log.h>
@@ -27,6 +29,23 @@ make_hostname(const char *name)
 	for (char *c = h; *c != '\0'; c++)
 		*c = isalnum((unsigned char)*c) ? (char)tolower((unsigned char)*c) : '-';
 	return h;
+}
+
+/* From its authority, which each sandbox has of its own, and keeps. */
+static char *
+make_machine_id(const struct sup *s, struct err *e)
+{
+	uint8_t sum[EVP_MAX_MD_SIZE];
+	char text[33];
+
+	if (EVP_Digest(s->authority_cert.data, s->authority_cert.len, sum, NULL, EVP_sha256(),
+		    NULL) != 1) {
+		err_set(e, EIO, "SHA-256");
+		return NULL;
+	}
+	for (size_t k = 0; k < 16; k++)
+		snprintf(text + 2 * k, 3, "%02x", sum[k]);
+	return xstrdup(text);
 }
 
 /* "Europe/Berlin" from TZ or from what /etc/localtime points to; NULL: UTC. */
@@ -89,9 +108,14 @@ sup_identity(const struct sup *s, struct identity *ret, struct err *e)
 
 	i.hostname = make_hostname(s->sandbox.name);
 	i.name = xstrdup(s->sandbox.name);
+	i.machine_id = make_machine_id(s, e);
 	i.uid = s->paths.uid == 0 ? 1000 : s->paths.uid;
 	i.gid = s->paths.uid == 0 ? 1000 : s->paths.gid;
 	i.timezone = host_timezone();
+	if (i.machine_id == NULL) {
+		identity_release(&i);
+		return -EIO;
+	}
 	if (getrandom(buf_reserve(&i.entropy, ENTROPY_BYTES), ENTROPY_BYTES, 0) != ENTROPY_BYTES) {
 		identity_release(&i);
 		return err_sys(e, errno, "getrandom");

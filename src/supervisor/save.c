@@ -1,7 +1,8 @@
 /*
  * How this works: a running machine is saved while nothing moves.
  *
- *   ARMING    the guest writes its files, and is told the word by which it will know that it woke
+ *   ARMING    the guest's programs stop, it writes its files, and is told the word by which it will
+ *             know that it woke
  *   FREEZING  the fs role ends what it has begun, and then does nothing
  *   SENDING   the machine is stopped; QEMU hands it to the role save (role_save.c)
  *   then      the fs role's journal and what QEMU has not read of its words are kept as well, and
@@ -83,8 +84,8 @@ go_on(struct saving *v)
 		sup_fail(s, "the machine does not go on after it was saved: %s", e.msg);
 	if (v->frozen)
 		tell_fs(s, FS_THAW);
-	/* Its clock stood still. */
-	if (v->stopped && s->phase == PHASE_RUNNING)
+	/* Its clock may have stood still, and its programs do. */
+	if (s->phase == PHASE_RUNNING)
 		sup_tell_again(s);
 }
 

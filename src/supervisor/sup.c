@@ -33,6 +33,7 @@
 #define BOOT_LIMIT_KVM_MS 60000
 #define CLONE_LIMIT_MS    30000 /* a hundred times what it takes; a loaded machine is no reason */
 #define IDENTITY_LIMIT_MS 60000
+#define TELL_AGAIN_MAX    3
 #define SHUTDOWN_LIMIT_MS 30000
 #define QUIT_LIMIT_MS     3000
 #define LOST_GRACE_MS     1000
@@ -235,22 +236,36 @@ call_identity(struct sup *s, guest_call_cb cb, struct err *e)
 	return r;
 }
 
+static void tell_again(struct sup *s);
+
+/* Its programs stand still until it has been told: to wait for ever would be to hang. */
 static void
 on_told_again(struct sup *s, int status, const char *text)
 {
-	(void)s;
-	if (status != 0)
-		log_warn("the guest's clock may be wrong: %s", text);
+	if (status == 0 || s->phase != PHASE_RUNNING || s->saving != NULL)
+		return;
+	log_warn("the guest was not told to go on: %s", text);
+	if (++s->told_again < TELL_AGAIN_MAX)
+		tell_again(s);
+	else
+		sup_fail(s, "the machine does not go on after it was saved: %s", text);
 }
 
-void
-sup_tell_again(struct sup *s)
+static void
+tell_again(struct sup *s)
 {
 	struct err e = {0};
 
 	s->again = IDENTITY_AGAIN;
 	if (call_identity(s, on_told_again, &e) < 0)
-		log_warn("identity: %s", e.msg);
+		sup_fail(s, "the machine does not go on after it was saved: %s", e.msg);
+}
+
+void
+sup_tell_again(struct sup *s)
+{
+	s->told_again = 0;
+	tell_again(s);
 }
 
 void

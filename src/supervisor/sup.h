@@ -62,9 +62,10 @@ struct sup {
 	bool cloning; /* QEMU runs and the guest has not answered: what goes wrong is the snapshot's
 		       */
 	bool restart; /* the clone did not come up: to be started once more */
-	struct buf wake; /* it goes on from where it was saved: see wire/line.h; else empty */
-	bool resuming;   /* that is tried: where it fails, what was saved stays */
-	unsigned again;  /* enum identity_again, for its identity */
+	struct buf wake;     /* it goes on from where it was saved: see wire/line.h; else empty */
+	bool resuming;       /* that is tried: where it fails, what was saved stays */
+	unsigned again;      /* enum identity_again, for its identity */
+	unsigned told_again; /* how often, since it was saved last */
 	struct saving *saving;
 	bool suspended, stop_asked; /* it ends so; to be stopped once it is not being saved */
 	struct jail jail;

@@ -24,6 +24,7 @@ enum {
 	TAG_SHADOW,
 	TAG_AGAIN,
 	TAG_GIT,
+	TAG_MACHINE_ID,
 };
 
 enum { WS_RO = 1, WS_FILE = 2 };
@@ -33,6 +34,7 @@ identity_release(struct identity *i)
 {
 	free(i->hostname);
 	free(i->name);
+	free(i->machine_id);
 	free(i->timezone);
 	buf_release(&i->entropy);
 	buf_release(&i->ca_pem);
@@ -72,6 +74,7 @@ identity_encode(const struct identity *i, struct buf *out)
 {
 	put_opt(out, TAG_HOSTNAME, i->hostname);
 	put_opt(out, TAG_NAME, i->name);
+	put_opt(out, TAG_MACHINE_ID, i->machine_id);
 	tlv_put_u64(out, TAG_UID, i->uid);
 	tlv_put_u64(out, TAG_GID, i->gid);
 	tlv_put_u64(out, TAG_TIME, i->time_ns);
@@ -147,6 +150,8 @@ field(struct identity *i, const struct tlv *t)
 		return tlv_str(t, 64, &i->hostname);
 	case TAG_NAME:
 		return tlv_str(t, 255, &i->name);
+	case TAG_MACHINE_ID:
+		return tlv_str(t, 32, &i->machine_id);
 	case TAG_UID:
 		return get_u32(t, &i->uid);
 	case TAG_GID:

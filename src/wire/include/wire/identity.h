@@ -29,6 +29,7 @@ enum identity_again {
 struct identity {
 	char *hostname;     /* the sandbox's name made fit for a host name */
 	char *name;         /* the sandbox's name */
+	char *machine_id;   /* machine-id(5): 32 digits, the sandbox's own */
 	uint32_t uid, gid;  /* of the user agent */
 	uint64_t time_ns;   /* the host's CLOCK_REALTIME at sending */
 	char *timezone;     /* "Europe/Berlin", or a POSIX TZ string; NULL: UTC */

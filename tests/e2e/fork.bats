@@ -1,0 +1,207 @@
+# users: user; with PADDOCK_E2E_ALL: root
+# Forks of a running sandbox: what goes on in them, and what is another's from then on.
+# shellcheck disable=SC2154,SC2016
+
+load lib
+
+setup_file() {
+	e2e_begin fork
+	export XDG_CONFIG_HOME=$E2E/config
+	mkdir -p "$E2E/ws/app" "$XDG_CONFIG_HOME/paddock/kits"
+	make_ca api.keyed.test
+	serve tls --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key" --keys "$E2E/tls.keys"
+	VALUE=real-$RANDOM$RANDOM-of-the-key
+	cat > "$XDG_CONFIG_HOME/paddock/kits/keyed.yaml" <<-'YAML'
+		name: keyed
+		extends: shell
+		network: {allow: [api.keyed.test]}
+		credentials:
+		  - name: keyed
+		    env: [KEYED_API_KEY]
+		    hosts: [api.keyed.test]
+		    header: x-api-key
+		    placeholder: sk-keyed-
+	YAML
+	KEYED_API_KEY=$VALUE pd create -q --memory 512m --name zz --network locked -p 8080 \
+		--resolve "api.keyed.test:443:127.0.0.1:$tls_port" keyed "$E2E/ws/app" >/dev/null
+	# Draws as fast as it can: what two of them draw alike is shared.
+	cat > "$E2E/ws/app/draw.py" <<-'PY'
+		import os
+		with open("/tmp/draws", "w", buffering=1) as f:
+		    for n in range(1000000):
+		        f.write(os.getrandom(8).hex() + "\n")
+		        if n % 100 == 0 and os.path.exists("/tmp/enough"):
+		            break
+	PY
+	in_box zz 'echo kept > ~/kept'
+	pd exec -q -d zz python3 draw.py
+	wait_until 60 in_box zz 'test -s /tmp/draws'
+	pd fork -q zz one two > "$E2E/forked"
+	declare -px VALUE >> "$BATS_FILE_TMPDIR/world"
+	export VALUE
+}
+
+teardown_file() {
+	e2e_end
+}
+
+teardown() {
+	[ -n "$BATS_TEST_COMPLETED" ] || e2e_tell
+}
+
+draws() { # SANDBOX: ends its program, and takes what it has drawn
+	in_box "$1" 'touch /tmp/enough; while pgrep -f "draw[.]py" >/dev/null; do sleep 0.1; done; cat /tmp/draws' \
+		> "$E2E/draws.$1"
+}
+
+has_drawn() { # SANDBOX LINES
+	[ "$(in_box "$1" 'wc -l < /tmp/draws')" -gt "$2" ]
+}
+
+@test "J1: a program that draws random numbers goes on in each, and draws others" {
+	local box lines ram
+	equal "$(cat "$E2E/forked")" $'one\ntwo'
+	lines=$(in_box two 'wc -l < /tmp/draws')
+	for box in one two; do
+		wait_until 60 has_drawn "$box" $((lines + 200))
+	done
+	for box in zz one two; do
+		draws "$box"
+	done
+	ram=$(find "/proc/$(role_pid one qemu)/fd" -lname '*/ram*' | head -n 1)
+	python3 - "$ram" "$E2E"/draws.{zz,one,two} <<-'PY'
+		import itertools, mmap, sys
+		with open(sys.argv[1], "rb") as f:
+		    saved = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+		drawn = [open(name).read().split() for name in sys.argv[2:]]
+		for a, b in itertools.combinations(drawn, 2):
+		    past = next(i for i, (x, y) in enumerate(zip(a, b)) if x != y)
+		    # The control: up to the fork it was one program.
+		    assert past > 10, "they have no past in common"
+		    # The last may not have been written yet, and one may lie across two pages.
+		    assert any(saved.find(d.encode()) >= 0 for d in a[past - 5:past - 1]), \
+		        "what both have drawn is not all in the memory that was saved"
+		    assert min(len(a), len(b)) - past > 200, "it does not go on"
+		    same = set(a[past:]) & set(b[past:])
+		    assert not same, f"{len(same)} numbers are drawn by two"
+	PY
+}
+
+@test "J1, J2: what is new in each shares no identity and no random stream" {
+	local box
+	for box in zz one two; do
+		in_box_root "$box" 'cd /root && rm -f key key.pub
+			echo name "$(hostname)"
+			echo machine-id "$(cat /etc/machine-id)"
+			echo boot_id "$(cat /proc/sys/kernel/random/boot_id)"
+			echo authorities "$(sha256sum < /etc/ssl/certs/ca-certificates.crt)"
+			echo urandom "$(head -c 16 /dev/urandom | od -An -tx1)"
+			echo OpenSSL "$(openssl rand -hex 16)"
+			python3 -c "import os, random; print(\"getrandom\", os.getrandom(16).hex()); print(\"Python\", random.random())"
+			ssh-keygen -q -t ed25519 -N "" -f key && echo ssh-keygen "$(cut -d" " -f2 key.pub)"'
+	done > "$E2E/identities"
+	equal "$(wc -l < "$E2E/identities")" 27
+	equal "$(sort "$E2E/identities" | uniq -d)" ""
+	# The control: one kernel's boot, which goes on in all of them.
+	for box in zz one two; do
+		in_box_root "$box" 'head -n 1 /proc/1/maps'
+	done > "$E2E/maps"
+	equal "$(sort -u "$E2E/maps" | wc -l)" 1
+}
+
+@test "its memory and disk are its own, mapped from one file; the workspace is shared" {
+	local box
+	in_box one 'echo other > ~/kept; echo of one > from-one'
+	equal "$(in_box zz 'cat ~/kept from-one')" $'kept\nof one'
+	equal "$(in_box two 'cat ~/kept')" kept
+	for box in one two; do
+		awk '/\/ram/ {print $5; exit}' "/proc/$(role_pid "$box" qemu)/maps"
+	done > "$E2E/inodes"
+	equal "$(wc -l < "$E2E/inodes")" 2
+	equal "$(sort -u "$E2E/inodes" | wc -l)" 1
+	equal "$(find "$E2E/data/paddock/sandboxes" -name '*suspend*' -o -path '*/checkpoints/*')" ""
+}
+
+@test "J4: a fork has the policy, no credential, no port; run gives it new placeholders" {
+	local held
+	held=$(in_box zz 'echo "$KEYED_API_KEY"')
+	[[ $held == sk-keyed-????????* ]]
+	# As the original's programs do, which go on there.
+	in_box one 'curl -sS https://api.keyed.test/held -H "x-api-key: $1"' "$held" >/dev/null
+	equal "$(tail -n 1 "$E2E/tls.keys")" "/held $held -"
+	equal "$(in_box one 'echo "[$KEYED_API_KEY]"')" "[]"
+	# The control.
+	in_box zz 'curl -sS https://api.keyed.test/held -H "x-api-key: $1"' "$held" >/dev/null
+	equal "$(tail -n 1 "$E2E/tls.keys")" "/held $VALUE -"
+	KEYED_API_KEY=$VALUE pd run -q --name one -- -c \
+		'echo "$KEYED_API_KEY"; curl -sS https://api.keyed.test/new' > "$E2E/new"
+	equal "$(tail -n 1 "$E2E/tls.keys")" "/new $VALUE -"
+	[[ $(head -n 1 "$E2E/new") == sk-keyed-????????* ]]
+	[ "$(head -n 1 "$E2E/new")" != "$held" ]
+	has "$(pd ports zz)" 8080
+	lacks "$(pd ports one)" 8080
+	# From here on each has its own.
+	equal "$(pd network ls one)" "$(pd network ls zz)"
+	pd network deny one api.keyed.test >/dev/null
+	run in_box one 'curl -sS -o /dev/null -w "%{http_code}" https://api.keyed.test/keys'
+	equal "$output" 403
+	equal "$(in_box zz 'curl -sS -o /dev/null -w "%{http_code}" https://api.keyed.test/keys')" 200
+	has "$(pd network log one)" api.keyed.test
+	lacks "$(pd network log two)" api.keyed.test
+}
+
+@test "names that are taken or of no use, and a sandbox that does not run: said, and nothing is made" {
+	run --separate-stderr pd fork zz new one
+	fails_with 125 "exists already"
+	run --separate-stderr pd fork zz new new
+	fails_with 2 "write each name once"
+	run --separate-stderr pd fork zz a/b
+	fails_with 2 "'a/b'"
+	run --separate-stderr pd fork -n 0 zz
+	fails_with 2 "from 1 to 100"
+	run --separate-stderr pd fork -n 1 zz new newer
+	fails_with 2 "2 names"
+	run --separate-stderr pd fork none
+	fails_with 125 "none"
+	pd rm -f one >/dev/null
+	pd stop two >/dev/null
+	run --separate-stderr pd fork two new
+	fails_with 125 "is not running"
+	equal "$(pd ls -q)" $'two\nzz'
+	pd rm -f two >/dev/null
+}
+
+# being_forked NAME: its supervisor is there, in $supervisor.
+being_forked() {
+	supervisor=$(role_pid "$1" supervisor)
+	[ -n "$supervisor" ]
+} 2>/dev/null
+
+@test "one of the forks is killed while it wakes: there is none, and the original goes on" {
+	local job supervisor
+	pd fork -q zz -n 2 > "$E2E/out" 2>&1 3>&- &
+	job=$!
+	wait_until 120 being_forked zz-3
+	kill_hard "$supervisor"
+	wait "$job" && return 1
+	has "$(cat "$E2E/out")" "sandbox 'zz-3'"
+	lacks "$(pd ls -q)" zz-
+	equal "$(in_box zz 'cat ~/kept')" kept
+}
+
+@test "fork is killed: the original goes on, and what was made can be seen, woken and removed" {
+	local job
+	"$PADDOCK" fork -q zz new newer >/dev/null 2>&1 3>&- &
+	job=$!
+	wait_until 120 test -d "$E2E/data/paddock/sandboxes/new"
+	kill -KILL "$job"
+	wait "$job" || :
+	equal "$(in_box zz 'cat ~/kept')" kept
+	has "$(pd ls -q)" new
+	lacks "$(pd ls -q)" newer
+	equal "$(in_box new 'hostname; cat ~/kept')" $'new\nkept'
+	pd rm -f new >/dev/null
+	# And the next one finds nothing in its way, and leaves nothing behind.
+	equal "$(pd fork -q zz)" zz-2
+	equal "$(find "$E2E/data/paddock/sandboxes" -path '*/checkpoints/*')" ""
+}
