@@ -38,7 +38,7 @@ api_of() {
 screen_of() {
 	case $1 in
 	claude) echo "bypass permissions on" ;;
-	codex) echo "gpt-" ;;
+	codex) echo "YOLO mode" ;;
 	gemini) echo "Type your message" ;;
 	opencode) echo "Ask anything" ;;
 	copilot) echo "/login" ;;
@@ -58,7 +58,7 @@ setup_file() {
 	mkdir "$E2E/ws/project" "$E2E/ws/shop"
 	echo '# A project' > "$E2E/ws/project/README.md"
 	printf 'sk-ant-api03-real-%s%s-of-the-host\n' "$RANDOM" "$RANDOM" > "$E2E/key"
-	make_ca api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com
+	make_ca api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com api.github.com github.com
 	cp "$(command -v busybox)" "$E2E/ws/shop/busybox"
 	jq -n --rawfile app /dev/stdin --rawfile check <(shop_test) '{
 		"build the shop": [
@@ -105,7 +105,7 @@ shop_test() {
 make_agent() {
 	local agent=$1 workspace=$2 host names=()
 	shift 2
-	for host in api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com; do
+	for host in api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com api.github.com github.com; do
 		names+=(--resolve "$host:443:127.0.0.1:$model_port")
 	done
 	(
