@@ -88,15 +88,6 @@ exists(const struct cli *c, const char *name)
 	return access(dir, F_OK) == 0;
 }
 
-static bool
-is_among(const struct strv *names, const char *name)
-{
-	for (size_t i = 0; i < names->n; i++)
-		if (strcmp(names->v[i], name) == 0)
-			return true;
-	return false;
-}
-
 /* Those that were given, then NAME-2, NAME-3, ... as far as they are free. */
 static int
 pick_names(const struct cli *c, const struct args *a, size_t n, struct strv *ret, struct err *e)
@@ -104,7 +95,7 @@ pick_names(const struct cli *c, const struct args *a, size_t n, struct strv *ret
 	for (size_t i = 1; i < a->nwords; i++) {
 		if (sandbox_name_check(a->words[i], e) < 0)
 			return -e->code;
-		if (is_among(ret, a->words[i]))
+		if (strv_has(ret, a->words[i]))
 			return usage_error(
 				e, "'%s' is there twice: write each name once", a->words[i]);
 		if (exists(c, a->words[i]))
@@ -114,7 +105,7 @@ pick_names(const struct cli *c, const struct args *a, size_t n, struct strv *ret
 	for (unsigned k = 2; ret->n < n; k++) {
 		CLEAN_FREE char *name = xasprintf("%.*s-%u", NAME_STEM_MAX, a->words[0], k);
 
-		if (!exists(c, name) && !is_among(ret, name))
+		if (!exists(c, name) && !strv_has(ret, name))
 			strv_add(ret, name);
 	}
 	return 0;
