@@ -11,7 +11,7 @@ check='libcmocka-dev bats cpio tmux jq curl python3 git gcc clang clang-format c
 	cppcheck shellcheck mandoc bsdextrautils iproute2
 	docker-registry nghttp2-server ngtcp2-server openssh-client openssh-server redis-server procps psmisc util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin attr'
 # What the benches compare with.
-bench='haproxy mitmproxy squid-openssl tinyproxy'
+bench='bubblewrap haproxy mitmproxy podman squid-openssl tinyproxy'
 
 case ${1:-build} in
 build) packages=$build ;;
