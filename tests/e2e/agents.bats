@@ -87,6 +87,10 @@ teardown_file() {
 	e2e_end
 }
 
+teardown() {
+	[ -n "$BATS_TEST_COMPLETED" ] || e2e_tell
+}
+
 shop_test() {
 	cat <<-'JS'
 		const test = require('node:test');
