@@ -1,5 +1,6 @@
 # users: root user
 # A sandbox that is new is a clone of a machine that has booted: what clones share, and what never.
+# PADDOCK_CLONES=100 lets so many draw random numbers, one after the other.
 
 load lib
 
@@ -63,6 +64,25 @@ differ() { # WHAT SCRIPT
 import ctypes; g = ctypes.CDLL(None).getauxval; g.restype = ctypes.c_ulong
 print(ctypes.string_at(g(25), 16).hex())"'
 	differ ssh-keygen 'f=$(mktemp -u); ssh-keygen -q -t ed25519 -N "" -f "$f" && cut -d" " -f2 "$f.pub"'
+	if [ -n "${PADDOCK_CLONES:-}" ]; then many "$PADDOCK_CLONES"; fi
+}
+
+# What each of so many draws first, each kind in a process of its own.
+many() {
+	local i
+	for ((i = 1; i <= $1; i++)); do
+		pd create -q --memory 512m --name many shell "$E2E/ws/app" >/dev/null
+		is_clone many
+		in_box_root many 'cat /etc/machine-id /proc/sys/kernel/random/boot_id
+			head -c 16 /dev/urandom | od -An -tx1
+			python3 -c "import os; print(os.getrandom(16).hex())"
+			python3 -c "import random; print(random.getrandbits(128))"
+			openssl rand -hex 16
+			ssh-keygen -q -t ed25519 -N "" -f /root/key && cut -d" " -f2 /root/key.pub'
+		pd rm -f many >/dev/null
+	done > "$E2E/drawn"
+	equal "$(wc -l < "$E2E/drawn")" $((7 * $1))
+	equal "$(sort "$E2E/drawn" | uniq -d)" ""
 }
 
 @test "the clock of a clone is right" {
