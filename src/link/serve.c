@@ -33,8 +33,8 @@
 #define READ_MAX     (64 * 1024)
 /* A client that has gone: how long its last bytes may take to the guest. */
 #define GONE_MS 2000
-/* The guest must accept a stream within this time. */
-#define ANSWER_MS 30000
+/* The guest must accept a stream within this time; a host's busy disk alone may take a minute. */
+#define ANSWER_MS 120000
 /* After the line's end: how long clients may take to read what came before it. */
 #define FLUSH_MS 1000
 /* Of all streams; the rest is kept for sessions, whatever comes to published ports. */
