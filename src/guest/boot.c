@@ -153,12 +153,29 @@ put(const char *path, const char *value)
 		log_debug("%s: %s", path, strerror(errno));
 }
 
+/*
+ * The first control group switches code of the kernel over (static keys, the page allocator's among
+ * them), which an old QEMU that emulates bears with one processor only (vmm/plan.c): one machine in
+ * a dozen panicked when it was to be saved. So there is one before the others start, and ever
+ * after.
+ */
+static void
+switch_control_groups_on(void)
+{
+	if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL) < 0) {
+		log_warn("control groups: %s", strerror(errno));
+		return;
+	}
+	/* For dockerd, which otherwise could only count, not limit. */
+	put("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset +cpu +io +memory +pids");
+	if (mkdir("/sys/fs/cgroup/" GUEST_FROZEN, 0755) < 0 || umount("/sys/fs/cgroup") < 0)
+		log_warn("control groups: %s", strerror(errno));
+}
+
 static void
 set_kernel_knobs(void)
 {
 	static const char *const knobs[][2] = {
-		/* For dockerd, which otherwise could only count, not limit. */
-		{"/sys/fs/cgroup/cgroup.subtree_control", "+cpuset +cpu +io +memory +pids"},
 		/* What was written through a mapping is on the host within a second. */
 		{"/proc/sys/vm/dirty_writeback_centisecs", "30"},
 		{"/proc/sys/vm/dirty_expire_centisecs", "60"},
@@ -206,6 +223,7 @@ early_boot(struct guest *g, struct err *e)
 		return r;
 	read_debug_flag();
 	log_debug("in the initramfs");
+	switch_control_groups_on();
 	g->devices = devices_new("/modules.list", e);
 	if (g->devices == NULL)
 		return -e->code;

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,7 +26,7 @@
 #include "guest.h"
 
 #define ROOT  "/sys/fs/cgroup/"
-#define GROUP "paddock-frozen"
+#define GROUP GUEST_FROZEN
 /* Who forks while he is moved leaves a child behind, for the next round. */
 #define ROUNDS       100
 #define SETTLE_MS    1000
@@ -93,11 +92,8 @@ static int
 freeze_root(struct err *e)
 {
 	size_t moved = 1;
-	int r;
+	int r = put(GROUP, "cgroup.freeze", "1");
 
-	if (mkdir(ROOT GROUP, 0755) < 0 && errno != EEXIST)
-		return err_sys(e, errno, "create the control group '" GROUP "'");
-	r = put(GROUP, "cgroup.freeze", "1");
 	if (r < 0)
 		return err_sys(e, -r, "freeze the control group '" GROUP "'");
 	for (unsigned i = 0; i < ROUNDS && moved > 0; i++)
@@ -173,6 +169,4 @@ guest_thaw(struct guest *g)
 	put(GROUP, "cgroup.freeze", "0");
 	for (unsigned i = 0; i < ROUNDS && move(GROUP, "") > 0; i++)
 		;
-	if (rmdir(ROOT GROUP) < 0)
-		log_debug("the control group '" GROUP "' stays: %s", strerror(errno));
 }

@@ -29,6 +29,8 @@ int guest_wait(struct guest *g, struct err *e);
 /* identity.c: applies it: clock, entropy, host name, network, users, certificates, git, mounts. */
 int guest_identity_apply(
 	struct guest *g, struct identity *i, struct err *e); /* takes *i's content */
+/* The control group of programs that stand still; there from the boot on. */
+#define GUEST_FROZEN "paddock-frozen"
 /* freeze.c: no program but this one runs any more. Where that fails, they do. */
 int guest_freeze(struct guest *g, struct err *e);
 void guest_freeze_one(const struct guest *g, pid_t pid); /* made meanwhile */
