@@ -50,7 +50,7 @@ teardown_file() {
 # else is what curl says.
 fetch() {
 	in_box pol 'start=$SECONDS; out=$(curl -sSf -m 20 "$@" 2>&1) && echo "$out" && exit; code=$?
-		((SECONDS - start < 6)) && [[ $code =~ ^(7|22|35|52|55|56)$ ]] && echo "refused at once" || echo "$code: $out"' "$@"
+		((SECONDS - start < 15)) && [[ $code =~ ^(7|22|35|52|55|56)$ ]] && echo "refused at once" || echo "$code: $out"' "$@"
 }
 
 gets() {
