@@ -10,10 +10,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
@@ -142,19 +142,34 @@ guest_freeze_one(const struct guest *g, pid_t pid)
 		log_warn("a program that was started while the machine is saved runs on");
 }
 
+/* Until the kernel tells that none of the group's is on a processor (cgroup-v2.rst, cgroup.events).
+ */
+static void
+await_frozen(const char *group, uint64_t deadline)
+{
+	CLEAN_FREE char *path = xasprintf(ROOT "%s/cgroup.events", group);
+	CLEAN_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct pollfd p = {.fd = fd, .events = POLLPRI};
+	char text[128];
+	ssize_t n;
+
+	while (fd >= 0 && (n = pread(fd, text, sizeof(text) - 1, 0)) > 0) {
+		text[n] = '\0';
+		if (strstr(text, "frozen 0") == NULL ||
+			poll(&p, 1, deadline_left_ms(deadline)) <= 0)
+			return;
+	}
+}
+
 /* On another processor it may take a moment; what waits for a disk or the host may take longer. */
 void
 guest_freeze_settle(const struct guest *g)
 {
-	static const struct timespec moment = {.tv_nsec = 2000000};
 	uint64_t deadline = deadline_in_ms(SETTLE_MS);
 
-	for (size_t i = 0; i <= g->frozen_groups.n; i++) {
-		const char *group = i == 0 ? GROUP : g->frozen_groups.v[i - 1];
-
-		while (holds(group, "cgroup.events", "frozen 0") && deadline_left_ms(deadline) > 0)
-			nanosleep(&moment, NULL); /* its file is polled by no other means here */
-	}
+	await_frozen(GROUP, deadline);
+	for (size_t i = 0; i < g->frozen_groups.n; i++)
+		await_frozen(g->frozen_groups.v[i], deadline);
 }
 
 void
