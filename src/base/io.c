@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
@@ -243,6 +245,14 @@ io_mkdirs(const char *path, mode_t mode, struct err *e)
 	if (!S_ISDIR(st.st_mode))
 		return err_sys(e, ENOTDIR, "'%s'", path);
 	return 0;
+}
+
+int
+io_openat2(int dirfd, const char *path, uint64_t flags, uint64_t resolve)
+{
+	struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
+
+	return (int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
 }
 
 static int /* NOLINTNEXTLINE(misc-no-recursion): depth has a limit */

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
+#include <base/io.h>
 #include <base/htab.h>
 #include <base/mem.h>
 #include <proto/gitconfig.h>
@@ -100,10 +100,8 @@ read_settings(const struct buf *b, bool whole, struct filestate *s)
 int
 filestate_open(const struct fs *fs, const char *path, uint64_t flags)
 {
-	struct open_how how = {.flags = flags | O_CLOEXEC | O_NOFOLLOW,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
-
-	return (int)syscall(SYS_openat2, fs->opt.root_fd, path + 1, &how, sizeof(how));
+	return io_openat2(fs->opt.root_fd, path + 1, flags | O_NOFOLLOW,
+		RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 }
 
 bool

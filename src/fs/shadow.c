@@ -16,10 +16,10 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
+#include <base/io.h>
 #include <base/mem.h>
 
 #include "server.h"
@@ -65,13 +65,11 @@ fs_shadow_open(size_t n, struct err *e)
 static int
 stat_parent(const struct fs *fs, const struct shadow *s, struct statx *ret)
 {
-	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
 	CLEAN_FREE char *dir = xstrndup(s->path + 1, (size_t)(s->name - s->path - 1));
 	CLEAN_CLOSE int fd = -1;
 
-	fd = (int)syscall(
-		SYS_openat2, fs->opt.root_fd, dir[0] != '\0' ? dir : ".", &how, sizeof(how));
+	fd = io_openat2(fs->opt.root_fd, dir[0] != '\0' ? dir : ".", O_PATH | O_DIRECTORY,
+		RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 	return fd < 0 ? -errno : stat_at(fd, "", ret);
 }
 

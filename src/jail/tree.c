@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include <base/cleanup.h>
+#include <base/io.h>
 #include <base/mem.h>
 
 #include "jail_explain.h"
@@ -41,14 +42,6 @@ explain(int code, const char *what, struct err *e)
 
 	jail_facts_read(&f);
 	return jail_explain(code, what, &f, e);
-}
-
-static int
-open_beneath(int dirfd, const char *path, uint64_t flags, uint64_t resolve)
-{
-	struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
-
-	return (int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
 }
 
 static int
@@ -82,7 +75,7 @@ static int
 clone_bind(const struct jail_mount *m, struct err *e)
 {
 	uint64_t resolve = RESOLVE_NO_MAGICLINKS | (m->resolved ? RESOLVE_NO_SYMLINKS : 0);
-	CLEAN_CLOSE int source = open_beneath(AT_FDCWD, m->source, O_PATH, resolve);
+	CLEAN_CLOSE int source = io_openat2(AT_FDCWD, m->source, O_PATH, resolve);
 	CLEAN_CLOSE int fd = -1;
 	char what[160];
 	int r;

@@ -40,6 +40,18 @@ int io_copy(int from, int to, struct err *e);
  */
 int io_copy_file(const char *from, const char *to, struct err *e);
 
+/*
+ * A folder with all that is in it, or a file, under a name that is not there yet (-EEXIST): content
+ * as io_copy does it, hard links among them, symlinks as they are, FIFOs, sockets, modes (but a
+ * file's setuid and setgid), times, user xattrs and ACLs; owners as far as the caller may. Both are
+ * absolute and resolved: a symlink in either is refused. Until it is whole it is TO.incomplete.
+ * What goes from it meanwhile is not in the copy; what cannot be read is an error. Blocks.
+ */
+int io_copy_tree(const char *from, const char *to, struct err *e);
+
+/* openat2(2), close-on-exec: RESOLVE_* of linux/openat2.h. A descriptor, or -1 and errno. */
+int io_openat2(int dirfd, const char *path, uint64_t flags, uint64_t resolve);
+
 /* mkdir -p; existing directories are fine. */
 int io_mkdirs(const char *path, mode_t mode, struct err *e);
 
