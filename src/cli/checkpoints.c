@@ -130,7 +130,8 @@ checkpoint_find(
 }
 
 int
-checkpoint_save(const struct cli *c, const char *name, char **ret_folder, struct err *e)
+checkpoint_save(const struct cli *c, const char *name, const struct strv *copies, char **ret_folder,
+	struct err *e)
 {
 	CLEANUP(checkpoints_release) struct checkpoints l = {0};
 	CLEAN_FREE char *root = root_of(c, name), *work = xasprintf("%s/" WORK "XXXXXX", root);
@@ -146,7 +147,10 @@ checkpoint_save(const struct cli *c, const char *name, char **ret_folder, struct
 	dir = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (dir < 0 || flock(dir, LOCK_EX | LOCK_NB) < 0)
 		return err_sys(e, errno, "lock '%s'", work);
-	r = supervisor_save(&c->paths, name, work, e);
+	if (copies != NULL)
+		r = saved_copies_write(work, copies, e);
+	if (r == 0)
+		r = supervisor_save(&c->paths, name, work, e);
 	if (r == -ESRCH)
 		r = err_set(e, ESRCH,
 			"sandbox '%s' is not running: start it with paddock run -d %s", name, name);
@@ -170,7 +174,7 @@ checkpoint_make(const struct cli *c, const char *name, const char *tag, struct e
 			"checkpoint '%s' exists already: choose another name, or remove it with "
 			"paddock checkpoint rm %s %s",
 			tag, name, tag);
-	dir = checkpoint_save(c, name, &work, e);
+	dir = checkpoint_save(c, name, NULL, &work, e);
 	if (dir < 0)
 		return dir;
 	/* rename(2) replaces no folder that holds something: of two, one wins. */

@@ -27,9 +27,10 @@ char *checkpoint_find(
 /*
  * Saves a running sandbox, which goes on, into a folder that is no checkpoint yet: its path, caller
  * frees, and a descriptor. Who closes that leaves it to be swept; the folder is removed before, or
- * gets a name.
+ * gets a name. copies: pairs of paths, workspaces to be copied at that moment; NULL: none.
  */
-int checkpoint_save(const struct cli *c, const char *name, char **ret_folder, struct err *e);
+int checkpoint_save(const struct cli *c, const char *name, const struct strv *copies,
+	char **ret_folder, struct err *e);
 /* Of a running sandbox, which goes on. */
 int checkpoint_make(const struct cli *c, const char *name, const char *tag, struct err *e);
 int checkpoint_remove(const struct cli *c, const char *name, const char *tag, struct err *e);

@@ -16,11 +16,9 @@
 static const char *
 shown_path(const struct sandbox *s, const char *path)
 {
-	size_t n = s->nworkspaces > 0 ? strlen(s->workspaces[0].path) : 0;
+	const char *rest = s->nworkspaces > 0 ? path_below(path, s->workspaces[0].path) : NULL;
 
-	return n > 0 && strncmp(path, s->workspaces[0].path, n) == 0 && path[n] == '/'
-		       ? path + n + 1
-		       : path;
+	return rest != NULL && rest[0] == '/' ? rest + 1 : path;
 }
 
 static void
@@ -60,8 +58,10 @@ print_report(const struct sandbox *s, const struct change_list *l, int64_t since
 		if (l->v[i].at_ms < since_ms || n++ >= REPORT_LINES)
 			continue;
 		if (shown++ == 0)
-			fprintf(stderr, "changed in the workspace, where programs on this computer "
-					"may run it:\n");
+			fprintf(stderr,
+				"changed in %s, where programs on this computer may run it:\n",
+				s->workspaces[0].source != NULL ? s->workspaces[0].source
+								: "the workspace");
 		print_item(stderr, "  ", s, &l->v[i]);
 	}
 	if (n > shown)

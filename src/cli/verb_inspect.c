@@ -96,7 +96,8 @@ inspect_one(struct cli *c, const char *name, json_t *out, struct err *e)
 	}
 	running = supervisor_status(&c->paths, name, &st, NULL) == 0;
 	for (size_t i = 0; i < s.nworkspaces; i++)
-		json_array_append_new(ws, json_pack("{s:s,s:b}", "path", s.workspaces[i].path,
+		json_array_append_new(ws, json_pack("{s:s,s:s,s:b}", "path", s.workspaces[i].path,
+						  "source", workspace_source(&s.workspaces[i]),
 						  "read_only", s.workspaces[i].read_only));
 	o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:o,s:o}", "name", s.name, "agent",
 		s.agent, "status",

@@ -57,7 +57,7 @@ workspaces_text(const struct sandbox *s)
 	CLEAN_BUF struct buf b = BUF_INIT;
 
 	for (size_t i = 0; i < s->nworkspaces; i++)
-		buf_printf(&b, "%s%s%s", i > 0 ? ", " : "", s->workspaces[i].path,
+		buf_printf(&b, "%s%s%s", i > 0 ? ", " : "", workspace_source(&s->workspaces[i]),
 			s->workspaces[i].read_only ? ":ro" : "");
 	return xstrdup(buf_str(&b));
 }
@@ -90,7 +90,7 @@ row_json(const struct row *r)
 	time_t t = (time_t)r->s.created;
 
 	for (size_t i = 0; i < r->s.nworkspaces; i++)
-		json_array_append_new(ws, json_string(r->s.workspaces[i].path));
+		json_array_append_new(ws, json_string(workspace_source(&r->s.workspaces[i])));
 	if (gmtime_r(&t, &tm) == NULL ||
 		strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
 		created[0] = '\0';

@@ -76,6 +76,28 @@ confirm(const struct strv *names)
 	return ui_confirm(buf_str(&b));
 }
 
+/* A fork's copies of the workspaces hold what was worked on there. */
+static int
+remove_one(const struct cli *c, const char *name, struct err *e)
+{
+	struct sandbox s = {0};
+	int r;
+
+	if (sandbox_load(&c->paths, name, &s, NULL) < 0)
+		s = (struct sandbox){0}; /* a broken one goes all the same */
+	r = remove_sandbox(c, name, e);
+	for (size_t i = 0; i < s.nworkspaces && r == 0 && !c->quiet; i++) {
+		CLEAN_FREE char *note =
+			xasprintf("note: '%s', which '%s' worked in, stays: it is yours now",
+				workspace_source(&s.workspaces[i]), name);
+
+		if (s.workspaces[i].source != NULL)
+			ui_note(note);
+	}
+	sandbox_release(&s);
+	return r;
+}
+
 static int
 rm_exec(struct cli *c, const struct args *a, struct err *e)
 {
@@ -101,7 +123,7 @@ rm_exec(struct cli *c, const struct args *a, struct err *e)
 	if (r == 0 && !force && isatty(STDIN_FILENO) && !confirm(&names))
 		return 1;
 	for (size_t i = 0; i < names.n && r == 0; i++) {
-		r = remove_sandbox(c, names.v[i], e);
+		r = remove_one(c, names.v[i], e);
 		if (r == 0)
 			printf("%s\n", names.v[i]);
 	}

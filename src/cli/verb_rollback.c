@@ -46,7 +46,7 @@ go_back(const struct cli *c, const char *name, const char *from, struct err *e)
 	if (mkdtemp(memory) == NULL)
 		return err_sys(e, errno, "create folder '%s'", memory);
 	disk = xasprintf("%s.disk", memory);
-	r = saved_place(from, memory, disk, e);
+	r = saved_place(from, memory, disk, false, e);
 	if (r == 0)
 		r = swap(c, name, memory, disk, e);
 	if (r < 0) {

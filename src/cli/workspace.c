@@ -112,7 +112,7 @@ workspace_is(const struct workspace *w, const char *word)
 	CLEAN_FREE char *path = typed_path(word, &ro);
 	CLEAN_FREE char *real = realpath(path, NULL);
 
-	return strcmp(w->path, real != NULL ? real : path) == 0 && w->read_only == ro;
+	return strcmp(workspace_source(w), real != NULL ? real : path) == 0 && w->read_only == ro;
 }
 
 int

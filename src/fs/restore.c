@@ -119,8 +119,9 @@ restore_entries(struct restore *r)
 }
 
 /*
- * The child's key as this process sees it. In the stage, which is another one, whatever has the
- * name; elsewhere the very file, which is behind another mount where it was before.
+ * The child's key as this process sees it. In the stage, which is another one, and in a copy,
+ * whatever has the name; elsewhere the very file, which is behind another mount where it was
+ * before.
  */
 static bool
 place_child(struct restore *r, struct inode *dir, const char *name, struct inode *i)
@@ -133,7 +134,7 @@ place_child(struct restore *r, struct inode *dir, const char *name, struct inode
 
 	if (r->place[slot_of(r, dir)] == LOST)
 		return false;
-	if (same_mount && !stage) {
+	if (same_mount && !stage && !r->fs->opt.copied) {
 		i->key.mnt = dir->key.mnt;
 		return true;
 	}
@@ -142,8 +143,9 @@ place_child(struct restore *r, struct inode *dir, const char *name, struct inode
 	file_key_of(&st, &k);
 	if (k.type != i->key.type || (k.mnt == dir->key.mnt) != same_mount)
 		return false;
-	if (!same_mount && (k.dev != i->key.dev || k.ino != i->key.ino ||
-				   k.btime_s != i->key.btime_s || k.btime_ns != i->key.btime_ns))
+	if (!same_mount && !r->fs->opt.copied &&
+		(k.dev != i->key.dev || k.ino != i->key.ino || k.btime_s != i->key.btime_s ||
+			k.btime_ns != i->key.btime_ns))
 		return false;
 	i->key = k;
 	return true;

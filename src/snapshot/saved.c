@@ -63,6 +63,8 @@ saved_write(const char *folder, const struct saved *s, struct err *e)
 			(json_int_t)s->tsc_khz, "journal", (int)s->journal, "wake", wake, "created",
 			(json_int_t)s->created, "disk", "size", (json_int_t)s->disk.size, "mtime_s",
 			(json_int_t)s->disk.mtime_s, "mtime_ns", (json_int_t)s->disk.mtime_ns);
+	if (s->copied)
+		json_object_set_new(j, "copied", json_true());
 	text = json_dumps(j, JSON_INDENT(2));
 	if (text == NULL)
 		abort();
@@ -98,6 +100,7 @@ decode(const char *text, struct saved *ret, struct err *e)
 
 	if (!from_hex(wake, s.wake, LINE_WAKE))
 		return err_set(e, EBADMSG, "not a saved machine's description");
+	s.copied = json_is_true(json_object_get(j, "copied"));
 	s.key = xstrdup(key);
 	s.boot_id = xstrdup(boot);
 	*ret = s;
@@ -189,7 +192,7 @@ link_file(const char *from, const char *to, const char *name, struct err *e)
 }
 
 int
-saved_place(const char *from, const char *to, const char *disk, struct err *e)
+saved_place(const char *from, const char *to, const char *disk, bool copied, struct err *e)
 {
 	static const char *const files[] = {SAVED_RAM, SAVED_STATE, SAVED_FS, SAVED_FS_UNREAD};
 	CLEAN_FREE char *saved = xasprintf("%s/" SAVED_DISK, from);
@@ -202,5 +205,32 @@ saved_place(const char *from, const char *to, const char *disk, struct err *e)
 		r = link_file(from, to, files[i], e);
 	if (r == 0)
 		r = saved_disk_of(disk, &s.disk, e);
+	s.copied = copied;
 	return r == 0 ? saved_write(to, &s, e) : r;
+}
+
+/* A path holds no NUL. */
+int
+saved_copies_write(const char *folder, const struct strv *pairs, struct err *e)
+{
+	CLEAN_FREE char *path = xasprintf("%s/" SAVED_COPIES, folder);
+	CLEAN_BUF struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < pairs->n; i++)
+		buf_append(&b, pairs->v[i], strlen(pairs->v[i]) + 1);
+	return io_write_file_atomic(AT_FDCWD, path, b.data, b.len, 0600, e);
+}
+
+int
+saved_copies_read(const char *folder, struct strv *ret, struct err *e)
+{
+	CLEAN_FREE char *path = xasprintf("%s/" SAVED_COPIES, folder);
+	CLEAN_BUF struct buf b = BUF_INIT;
+	int r = io_read_file(AT_FDCWD, path, META_MAX, &b, e);
+
+	if (r == -ENOENT)
+		return 0;
+	for (size_t at = 0; r == 0 && at < b.len; at += strlen(buf_str(&b) + at) + 1)
+		strv_add(ret, buf_str(&b) + at);
+	return r == 0 && ret->n % 2 != 0 ? err_set(e, EBADMSG, "'%s' is damaged", path) : r;
 }

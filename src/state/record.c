@@ -22,20 +22,26 @@ void
 record_encode(const struct sandbox *s, struct buf *out)
 {
 	json_t *ws = json_array(), *o;
+	int version = 1;
 	char *text;
 
-	for (size_t i = 0; i < s->nworkspaces; i++)
-		json_array_append_new(
-			ws, json_pack("{s:o,s:b,s:b}", "path",
-				    json_string_nocheck(s->workspaces[i].path), "read_only",
-				    s->workspaces[i].read_only, "file", s->workspaces[i].is_file));
-	o = json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:o,s:I}", "version",
-		RECORD_VERSION, "name", s->name, "agent", s->agent, "image", s->image, "workspaces",
-		ws, "cpus", (json_int_t)s->cpus, "memory_bytes", (json_int_t)s->memory_bytes,
-		"disk_bytes", (json_int_t)s->disk_bytes, "accel",
-		s->accel != NULL ? s->accel : "auto", "env", from_strv(&s->env), "resolve",
-		from_strv(&s->resolve), "ports", from_strv(&s->ports), "created",
-		(json_int_t)s->created);
+	for (size_t i = 0; i < s->nworkspaces; i++) {
+		const struct workspace *w = &s->workspaces[i];
+		json_t *one = json_pack("{s:o,s:b,s:b}", "path", json_string_nocheck(w->path),
+			"read_only", w->read_only, "file", w->is_file);
+
+		if (w->source != NULL) {
+			json_object_set_new(one, "source", json_string_nocheck(w->source));
+			version = 2;
+		}
+		json_array_append_new(ws, one);
+	}
+	o = json_pack("{s:i,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:s,s:o,s:o,s:o,s:I}", "version", version,
+		"name", s->name, "agent", s->agent, "image", s->image, "workspaces", ws, "cpus",
+		(json_int_t)s->cpus, "memory_bytes", (json_int_t)s->memory_bytes, "disk_bytes",
+		(json_int_t)s->disk_bytes, "accel", s->accel != NULL ? s->accel : "auto", "env",
+		from_strv(&s->env), "resolve", from_strv(&s->resolve), "ports",
+		from_strv(&s->ports), "created", (json_int_t)s->created);
 	json_object_set_new(o, "allow_hooks", json_boolean(s->allow_hooks));
 	json_object_set_new(o, "with_settings", json_boolean(s->with_settings));
 	json_object_set_new(o, "shadows", from_strv(&s->shadows));
@@ -72,14 +78,15 @@ to_workspaces(json_t *a, struct sandbox *s)
 	if (json_array_size(a) > SANDBOX_WORKSPACES_MAX)
 		return -EINVAL;
 	json_array_foreach (a, i, v) {
-		const char *path;
+		const char *path, *source = NULL;
 		int ro = 0, file = 0;
 
-		if (json_unpack(v, "{s:s,s?b,s?b}", "path", &path, "read_only", &ro, "file",
-			    &file) < 0 ||
-			path[0] != '/')
+		if (json_unpack(v, "{s:s,s?b,s?b,s?s}", "path", &path, "read_only", &ro, "file",
+			    &file, "source", &source) < 0 ||
+			path[0] != '/' || (source != NULL && source[0] != '/'))
 			return -EINVAL;
-		sandbox_add_workspace(s, path, ro, file);
+		sandbox_add_workspace(s, path, ro, file)->source =
+			source != NULL ? xstrdup(source) : NULL;
 	}
 	return 0;
 }

@@ -17,15 +17,23 @@
 #include "runtime.h"
 
 void
+workspaces_free(struct workspace *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(v[i].path);
+		free(v[i].source);
+	}
+	free(v);
+}
+
+void
 sandbox_release(struct sandbox *s)
 {
 	free(s->name);
 	free(s->agent);
 	free(s->image);
 	free(s->accel);
-	for (size_t i = 0; i < s->nworkspaces; i++)
-		free(s->workspaces[i].path);
-	free(s->workspaces);
+	workspaces_free(s->workspaces, s->nworkspaces);
 	strv_release(&s->env);
 	strv_release(&s->resolve);
 	strv_release(&s->ports);
@@ -34,11 +42,27 @@ sandbox_release(struct sandbox *s)
 	memset(s, 0, sizeof(*s));
 }
 
-void
+struct workspace *
 sandbox_add_workspace(struct sandbox *s, const char *path, bool read_only, bool is_file)
 {
 	s->workspaces = xreallocarray(s->workspaces, s->nworkspaces + 1, sizeof(*s->workspaces));
-	s->workspaces[s->nworkspaces++] = (struct workspace){xstrdup(path), read_only, is_file};
+	s->workspaces[s->nworkspaces] = (struct workspace){xstrdup(path), read_only, is_file, NULL};
+	return &s->workspaces[s->nworkspaces++];
+}
+
+const char *
+workspace_source(const struct workspace *w)
+{
+	return w->source != NULL ? w->source : w->path;
+}
+
+/* Both absolute and resolved. */
+const char *
+path_below(const char *path, const char *base)
+{
+	size_t n = strlen(base);
+
+	return strncmp(path, base, n) == 0 && (path[n] == '/' || path[n] == '\0') ? path + n : NULL;
 }
 
 static bool
@@ -122,15 +146,6 @@ sandbox_exists_error(const char *name, struct err *e)
 		name, name, name);
 }
 
-/* a is b, or a folder above it. Both absolute and resolved. */
-static bool
-holds(const char *a, const char *b)
-{
-	size_t n = strlen(a);
-
-	return strncmp(a, b, n) == 0 && (b[n] == '/' || b[n] == '\0');
-}
-
 int
 sandbox_check_workspaces(const struct state_paths *p, const struct sandbox *s, struct err *e)
 {
@@ -139,14 +154,16 @@ sandbox_check_workspaces(const struct state_paths *p, const struct sandbox *s, s
 	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
 		CLEAN_FREE char *real = realpath(own[i], NULL);
 
-		for (size_t k = 0; real != NULL && k < s->nworkspaces; k++)
-			if (holds(s->workspaces[k].path, real) ||
-				holds(real, s->workspaces[k].path))
+		for (size_t k = 0; real != NULL && k < s->nworkspaces; k++) {
+			const char *at = workspace_source(&s->workspaces[k]);
+
+			if (path_below(real, at) != NULL || path_below(at, real) != NULL)
 				return err_set(e, EINVAL,
 					"'%s' cannot be a workspace: Paddock keeps its own state "
 					"in '%s'; "
 					"name a folder below it or beside it",
-					s->workspaces[k].path, real);
+					at, real);
+		}
 	}
 	return 0;
 }

@@ -109,6 +109,7 @@ config_fd(const struct sup *s, int slot, struct err *e)
 		c.nworkspaces = s->sandbox.nworkspaces;
 		c.shadows = s->sandbox.shadows;
 		c.allow_hooks = s->sandbox.allow_hooks;
+		c.copied = s->copied;
 	} else if (slot == CHILD_NET) {
 		c.resolve = s->sandbox.resolve;
 		policy_encode(&s->policy, &policy);

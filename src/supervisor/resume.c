@@ -58,6 +58,7 @@ take(struct sup *s, const char *folder, const struct saved *d)
 		.state = xasprintf("%s/" SAVED_STATE, folder),
 		.lock = -1};
 	buf_append(&s->wake, d->wake, LINE_WAKE);
+	s->copied = d->copied;
 	s->again = IDENTITY_AGAIN | IDENTITY_WOKEN;
 	return 1;
 }
@@ -127,5 +128,7 @@ sup_resume_go(struct sup *s, struct err *e)
 void
 sup_resume_done(struct sup *s)
 {
+	/* Another fs role finds what this one has written down. */
+	s->copied = false;
 	remove_folder(s);
 }

@@ -26,16 +26,15 @@ enum {
 	TAG_AUTHORITY,
 	TAG_SSH_HOSTS,
 	TAG_WAKE,
+	TAG_WORKSPACE_SOURCE,
 };
-enum { FLAG_DEBUG = 1, FLAG_ROOT = 2, FLAG_ALLOW_HOOKS = 4 };
+enum { FLAG_DEBUG = 1, FLAG_ROOT = 2, FLAG_ALLOW_HOOKS = 4, FLAG_COPIED = 8 };
 enum { WS_RO = 1, WS_FILE = 2 };
 
 void
 role_config_release(struct role_config *c)
 {
-	for (size_t i = 0; i < c->nworkspaces; i++)
-		free(c->workspaces[i].path);
-	free(c->workspaces);
+	workspaces_free(c->workspaces, c->nworkspaces);
 	strv_release(&c->shadows);
 	strv_release(&c->resolve);
 	free(c->policy);
@@ -53,7 +52,7 @@ role_config_encode(const struct role_config *c, struct buf *out)
 {
 	tlv_put_u64(out, TAG_FLAGS,
 		(c->debug ? FLAG_DEBUG : 0) | (c->host_is_root ? FLAG_ROOT : 0) |
-			(c->allow_hooks ? FLAG_ALLOW_HOOKS : 0));
+			(c->allow_hooks ? FLAG_ALLOW_HOOKS : 0) | (c->copied ? FLAG_COPIED : 0));
 	tlv_put_u64(out, TAG_UID, c->guest_uid);
 	tlv_put_u64(out, TAG_GID, c->guest_gid);
 	for (size_t i = 0; i < c->nworkspaces; i++) {
@@ -61,6 +60,8 @@ role_config_encode(const struct role_config *c, struct buf *out)
 		tlv_put_u64(out, TAG_WORKSPACE_FLAGS,
 			(c->workspaces[i].read_only ? WS_RO : 0) |
 				(c->workspaces[i].is_file ? WS_FILE : 0));
+		if (c->workspaces[i].source != NULL)
+			tlv_put_str(out, TAG_WORKSPACE_SOURCE, c->workspaces[i].source);
 	}
 	for (size_t i = 0; i < c->shadows.n; i++)
 		tlv_put_str(out, TAG_SHADOW, c->shadows.v[i]);
@@ -90,7 +91,7 @@ add_workspace(struct role_config *c, const struct tlv *t)
 	if (c->nworkspaces >= SANDBOX_WORKSPACES_MAX || tlv_str(t, 4095, &path) < 0)
 		return -EBADMSG;
 	c->workspaces = xreallocarray(c->workspaces, c->nworkspaces + 1, sizeof(*c->workspaces));
-	c->workspaces[c->nworkspaces++] = (struct workspace){path, false, false};
+	c->workspaces[c->nworkspaces++] = (struct workspace){path, false, false, NULL};
 	return 0;
 }
 
@@ -101,6 +102,10 @@ field(struct role_config *c, const struct tlv *t)
 
 	if (t->tag == TAG_WORKSPACE)
 		return add_workspace(c, t);
+	if (t->tag == TAG_WORKSPACE_SOURCE)
+		return c->nworkspaces == 0 || c->workspaces[c->nworkspaces - 1].source != NULL
+			       ? -EBADMSG
+			       : tlv_str(t, 4095, &c->workspaces[c->nworkspaces - 1].source);
 	if (t->tag == TAG_RESOLVE)
 		return tlv_strv(t, 1024, 256, &c->resolve);
 	if (t->tag == TAG_SHADOW)
@@ -128,6 +133,7 @@ field(struct role_config *c, const struct tlv *t)
 		c->debug = v & FLAG_DEBUG;
 		c->host_is_root = v & FLAG_ROOT;
 		c->allow_hooks = v & FLAG_ALLOW_HOOKS;
+		c->copied = v & FLAG_COPIED;
 		break;
 	case TAG_UID:
 		c->guest_uid = (uid_t)v;

@@ -18,17 +18,19 @@ shorter_first(const void *a, const void *b)
 	return (n > m) - (n < m);
 }
 
-/* The stage: each workspace at its own absolute path and nothing else. */
+/* The stage: each workspace at the path that the sandbox sees it at, and nothing else. */
 static void
 plan_stage(const struct role_config *c, struct jail_confine *plan)
 {
 	/* A workspace inside another one must be mounted after it. */
 	if (c->nworkspaces > 1)
 		qsort(c->workspaces, c->nworkspaces, sizeof(*c->workspaces), shorter_first);
-	for (size_t i = 0; i < c->nworkspaces; i++)
-		jail_confine_add(plan, JAIL_BIND, c->workspaces[i].path, c->workspaces[i].path,
-			c->workspaces[i].read_only)
+	for (size_t i = 0; i < c->nworkspaces; i++) {
+		const struct workspace *w = &c->workspaces[i];
+
+		jail_confine_add(plan, JAIL_BIND, workspace_source(w), w->path, w->read_only)
 			->resolved = true;
+	}
 	plan->new_net = true;
 	plan->keep_dac = c->host_is_root;
 	plan->no_fork = true;
@@ -71,6 +73,7 @@ role_fs_main(const struct role_config *c, struct err *e)
 		.allow_hooks = c->allow_hooks,
 		.shadows = &c->shadows,
 		.shadow_fd = shadows,
+		.copied = c->copied,
 		.journal_fd = ROLE_FD_FS_JOURNAL};
 	return fs_serve(&o, e);
 }

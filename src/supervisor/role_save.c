@@ -65,6 +65,24 @@ copy_disk(const struct maker *m, struct err *e)
 	return io_copy_file(from, to, e);
 }
 
+/* As they are at the moment at which the machine was stopped. */
+static int
+copy_workspaces(const struct maker *m, struct err *e)
+{
+	CLEAN_STRV struct strv pairs = {0};
+	int r = saved_copies_read(m->folder, &pairs, e);
+
+	size_t i;
+
+	for (i = 0; i + 1 < pairs.n && r == 0; i += 2)
+		r = io_copy_tree(pairs.v[i], pairs.v[i + 1], e);
+	while (r < 0 && i > 2) { /* those before the one that failed */
+		i -= 2;
+		io_remove_tree(AT_FDCWD, pairs.v[i - 1], NULL);
+	}
+	return r;
+}
+
 static int
 take_and_save(struct maker *m, struct err *e)
 {
@@ -107,6 +125,8 @@ save_main(int argc, char **argv)
 		r = settle(&m, SAVED_STATE, &e);
 	if (r == 0 && strcmp(argv[4], SAVE_COPY_DISK) == 0)
 		r = copy_disk(&m, &e);
+	if (r == 0)
+		r = copy_workspaces(&m, &e);
 	if (r < 0)
 		log_warn("%s", e.msg);
 	return r < 0 ? 1 : 0;

@@ -55,6 +55,7 @@ struct role_config {
 	size_t nworkspaces;
 	struct strv shadows; /* fs */
 	bool allow_hooks;    /* fs */
+	bool copied;         /* fs: fs_options */
 	struct strv resolve; /* net: HOST:PORT:ADDRESS[:PORT] */
 	char *policy;        /* net: policy_encode's lines; owned */
 	char *trust;         /* net: PEM of those whom it believes who a server is; owned */

@@ -89,6 +89,18 @@ go_on(struct saving *v)
 		sup_tell_again(s);
 }
 
+/* What the role save has copied beside it (role_save.c). */
+static void
+remove_copies(const struct saving *v)
+{
+	CLEAN_STRV struct strv pairs = {0};
+
+	if (saved_copies_read(v->folder, &pairs, NULL) < 0)
+		return;
+	for (size_t i = 0; i + 1 < pairs.n; i += 2)
+		io_remove_tree(AT_FDCWD, pairs.v[i + 1], NULL);
+}
+
 static void
 end(struct saving *v, const char *why)
 {
@@ -102,6 +114,8 @@ end(struct saving *v, const char *why)
 	uv_timer_stop(&v->timer);
 	if (why != NULL) {
 		log_warn("not saved: %s", why);
+		if (v->written)
+			remove_copies(v);
 		io_remove_tree(AT_FDCWD, v->folder, NULL);
 	}
 	if (!suspended)

@@ -455,11 +455,11 @@ static int
 check_workspaces(const struct sup *s, struct err *e)
 {
 	for (size_t i = 0; i < s->sandbox.nworkspaces; i++)
-		if (access(s->sandbox.workspaces[i].path, F_OK) < 0)
+		if (access(workspace_source(&s->sandbox.workspaces[i]), F_OK) < 0)
 			return err_sys(e, errno,
 				"workspace '%s' (bring it back, or remove the sandbox: paddock rm "
 				"%s)",
-				s->sandbox.workspaces[i].path, s->sandbox.name);
+				workspace_source(&s->sandbox.workspaces[i]), s->sandbox.name);
 	return sandbox_check_workspaces(&s->paths, &s->sandbox, e);
 }
 

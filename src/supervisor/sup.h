@@ -64,6 +64,7 @@ struct sup {
 	bool restart; /* the clone did not come up: to be started once more */
 	struct buf wake;     /* it goes on from where it was saved: see wire/line.h; else empty */
 	bool resuming;       /* that is tried: where it fails, what was saved stays */
+	bool copied;         /* and the workspaces are copies of those that it was saved with */
 	unsigned again;      /* enum identity_again, for its identity */
 	unsigned told_again; /* how often, since it was saved last */
 	struct saving *saving;

@@ -171,6 +171,64 @@ has_drawn() { # SANDBOX LINES
 	pd rm -f two >/dev/null
 }
 
+@test "--clone-workspace: each has a copy as of that moment, at the same path; programs go on in it" {
+	local app=$E2E/ws/app box
+	cat > "$app/hold.py" <<-'PY'
+		import os, time
+		held = open("held", "a+", buffering=1)
+		held.write("from before\n")
+		while not os.path.exists("/tmp/go"):
+		    time.sleep(0.1)
+		held.write("by " + open("/proc/sys/kernel/hostname").read())
+		held.seek(0)
+		open("/tmp/seen", "w").write(held.read())
+	PY
+	in_box zz 'git init -q . && git add draw.py && git commit -qm one && echo changed >> draw.py
+		echo new > untracked && mkdir -p deep/er && echo kept > deep/er/file && ln deep/er/file other
+		cat deep/er/file draw.py >/dev/null'
+	pd exec -q -d zz python3 hold.py
+	wait_until 60 grep -qs before "$app/held"
+	run --separate-stderr pd fork -q --clone-workspace zz cc dd
+	equal "$status $output" $'0 cc\ndd'
+	for box in cc dd; do
+		# Whole, and neither the original nor the other.
+		equal "$(in_box "$box" 'pwd; git status --porcelain draw.py untracked; cat deep/er/file; stat -c %h other')" \
+			"$app"$'\n M draw.py\n?? untracked\nkept\n2'
+		in_box "$box" 'touch /tmp/go; echo "$HOSTNAME" > mine; git commit -qam "by $HOSTNAME"'
+		wait_until 60 in_box "$box" '[ -s /tmp/seen ]'
+		equal "$(in_box "$box" 'cat /tmp/seen')" $'from before\n'"by $box"
+		equal "$(cat "$app-$box/mine")" "$box"
+		equal "$(cat "$app-$box/held")" $'from before\n'"by $box"
+		equal "$(git -c safe.directory='*' -C "$app-$box" log -1 --format=%s)" "by $box"
+		# What the host does there is seen, also of what had been read before the fork.
+		echo host > "$app-$box/deep/er/file"
+		wait_until 10 in_box "$box" 'grep -q host deep/er/file other'
+	done
+	equal "$(cat "$app/held" "$app/deep/er/file")" $'from before\nkept'
+	[ ! -e "$app/mine" ]
+	equal "$(git -c safe.directory='*' -C "$app" log -1 --format=%s)" one
+	equal "$(in_box zz 'touch /tmp/go; cat deep/er/file')" kept
+	# The control: the original goes on where it was.
+	wait_until 60 grep -q "by zz" "$app/held"
+	lacks "$(cat "$app-cc/held")" "by zz"
+	has "$(pd ls)" "$app-cc"
+	# It is so after a boot, and the folder is the user's.
+	pd stop cc >/dev/null
+	equal "$(in_box cc 'pwd; cat mine')" "$app"$'\ncc'
+	equal "$(pd run -q keyed "$app-cc" -- -c hostname)" cc
+	run --separate-stderr pd fork --clone-workspace zz cc-2
+	equal "$status" 0
+	has "$stderr" "$app-cc-2"
+	mv "$app-dd" "$app-ee"
+	run --separate-stderr pd fork --clone-workspace zz ee
+	fails_with 125 "'$app-ee'"
+	run --separate-stderr pd rm -f cc dd cc-2
+	has "$stderr" "$app-cc"
+	equal "$(cat "$app-cc/mine" "$app-ee/mine")" $'cc\ndd'
+	equal "$(find "$E2E/ws" -name '*.incomplete')" ""
+	rm -rf "$app"-??*
+}
+
 # being_forked NAME: its supervisor is there, in $supervisor.
 being_forked() {
 	supervisor=$(role_pid "$1" supervisor)

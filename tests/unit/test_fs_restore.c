@@ -7,6 +7,8 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 
+#include <base/mem.h>
+
 /* The room's own: the journal's layout, to set the scene in it. */
 #include "journal.h"
 
@@ -17,7 +19,7 @@ struct world {
 	int server_end, journal_fd;
 	struct journal *j;
 	struct fuse_line line;
-	bool no_inotify; /* for the next process */
+	bool no_inotify, copied; /* for the next process */
 	int processes;
 };
 
@@ -47,7 +49,8 @@ spawn(struct world *w)
 			.root_fd = w->k.rootfd,
 			.shadows = &shadows,
 			.shadow_fd = shadow_fd,
-			.journal_fd = w->journal_fd};
+			.journal_fd = w->journal_fd,
+			.copied = w->copied};
 
 		strv_add(&shadows, "/target");
 		close(w->k.sock);
@@ -249,6 +252,64 @@ test_ids_and_handles_stay(void **state)
 	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "x", 0), -EBADF);
 	/* A handle that is new has another number than any before it. */
 	assert_int_not_equal(fk_open(&w->k, f.id, O_RDONLY), f.fh);
+}
+
+/* The folder's content is taken away, and a copy is there in its place. */
+static void
+put_copy(const struct world *w)
+{
+	CLEAN_FREE char *d = xasprintf("%s/root/d", w->k.dir);
+	CLEAN_FREE char *copy = xasprintf("%s/root/copy", w->k.dir);
+	CLEAN_FREE char *away = xasprintf("%s/away", w->k.dir);
+	struct err e = {0};
+
+	assert_int_equal(io_copy_tree(d, copy, &e), 0);
+	assert_int_equal(rename(d, away), 0);
+	assert_int_equal(rename(copy, d), 0);
+}
+
+static void
+test_goes_on_in_a_copy(void **state)
+{
+	struct world *w = *state;
+	struct fk_made f;
+	int64_t d;
+
+	assert_int_equal(fk_mkdir(&w->k, ROOT, "d", 0755), 0);
+	d = (int64_t)FK_OUT(&w->k, fuse_entry_out).nodeid;
+	assert_int_equal(fk_create(&w->k, (uint64_t)d, "f", O_RDWR, 0644, &f), 0);
+	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "old", 0), 3);
+	assert_int_equal(linkat(w->k.rootfd, "d/f", w->k.rootfd, "d/again", 0), 0);
+	assert_int_equal(fk_lookup(&w->k, (uint64_t)d, "again"), f.id);
+	put_copy(w);
+	w->copied = true;
+	restart(w);
+	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "new", 0), 3);
+	assert_int_equal(fk_lookup(&w->k, (uint64_t)d, "again"), f.id);
+	fk_host_is(&w->k, "d/f", "new");
+	fk_host_is(&w->k, "d/again", "new");
+	/* Where the next one begins is written down. */
+	w->copied = false;
+	restart(w);
+	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "NEW", 0), 3);
+	fk_host_is(&w->k, "d/f", "NEW");
+}
+
+/* The control: nobody has said that it is one. */
+static void
+test_another_file_is_not_taken_for_it(void **state)
+{
+	struct world *w = *state;
+	struct fk_made f;
+	int64_t d;
+
+	assert_int_equal(fk_mkdir(&w->k, ROOT, "d", 0755), 0);
+	d = (int64_t)FK_OUT(&w->k, fuse_entry_out).nodeid;
+	assert_int_equal(fk_create(&w->k, (uint64_t)d, "f", O_RDWR, 0644, &f), 0);
+	put_copy(w);
+	restart(w);
+	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "x", 0), -EIO);
+	fk_host_is(&w->k, "d/f", "");
 }
 
 static void
@@ -753,6 +814,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_ids_and_handles_stay, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_goes_on_in_a_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_another_file_is_not_taken_for_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forgotten_stays_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_request_that_was_not_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reply_that_was_not_sent, setup, teardown),

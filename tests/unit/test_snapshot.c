@@ -409,6 +409,41 @@ saved_machine(void **state)
 	assert_int_equal(check_saved(disk, "other", 2), -EUCLEAN);
 }
 
+/* What is asked for besides, and what another machine is told that goes on from it. */
+static void
+saved_with_copies(void **state)
+{
+	CLEAN_FREE char *disk = xasprintf("%s/disk", folder), *to = xasprintf("%s/to", folder);
+	CLEAN_FREE char *own = xasprintf("%s/disk.qcow2", folder);
+	static const char *const files[] = {"ram", "state", "fs", "fs-unread", "disk.qcow2"};
+	CLEAN_STRV struct strv pairs = {0}, got = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(saved_copies_read(folder, &got, &e), 0);
+	assert_int_equal(got.n, 0);
+	strv_add(&pairs, "/home/u/a b");
+	strv_add(&pairs, "/home/u/a b-ü\n");
+	assert_int_equal(saved_copies_write(folder, &pairs, &e), 0);
+	assert_int_equal(saved_copies_read(folder, &got, &e), 0);
+	assert_int_equal(got.n, 2);
+	assert_string_equal(got.v[1], pairs.v[1]);
+	put(folder, "copies", "/home/u/a");
+	assert_int_equal(saved_copies_read(folder, &got, &e), -EBADMSG);
+	put_saved(disk, "key");
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		put(folder, files[i], "x");
+	for (int copied = 0; copied < 2; copied++) {
+		CLEANUP(saved_release) struct saved s = {0};
+
+		assert_int_equal(mkdir(to, 0700), 0);
+		assert_int_equal(saved_place(folder, to, own, copied, &e), 0);
+		assert_int_equal(saved_read(to, &s, &e), 0);
+		assert_int_equal(s.copied, copied);
+		assert_int_equal(io_remove_tree(AT_FDCWD, to, &e), 0);
+	}
+}
+
 /* After a power cut the disk's times tell nothing. */
 static void
 saved_and_used_before_the_host_started(void **state)
@@ -449,6 +484,7 @@ main(void)
 		TEST(keys),
 		cmocka_unit_test(descriptions),
 		TEST(saved_machine),
+		TEST(saved_with_copies),
 		TEST(saved_and_used_before_the_host_started),
 		TEST(saved_damaged),
 	};

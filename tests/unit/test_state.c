@@ -64,7 +64,7 @@ sample(struct sandbox *s)
 		.accel = xstrdup("tcg"),
 		.created = 1700000000};
 	sandbox_add_workspace(s, "/home/u/web", false, false);
-	sandbox_add_workspace(s, "/home/u/a \"b\"/ü", true, true);
+	sandbox_add_workspace(s, "/home/u/a \"b\"/ü", true, true)->source = xstrdup("/home/u/ü");
 	strv_add(&s->env, "A=b c");
 	strv_add(&s->resolve, "a.test:1:127.0.0.1");
 	s->allow_hooks = true;
@@ -88,6 +88,8 @@ test_round_trip(void **state)
 	assert_string_equal(b.workspaces[1].path, a.workspaces[1].path);
 	assert_true(b.workspaces[1].read_only && b.workspaces[1].is_file);
 	assert_false(b.workspaces[0].read_only);
+	assert_string_equal(workspace_source(&b.workspaces[0]), "/home/u/web");
+	assert_string_equal(workspace_source(&b.workspaces[1]), "/home/u/ü");
 	assert_int_equal(b.memory_bytes, a.memory_bytes);
 	assert_string_equal(b.env.v[0], "A=b c");
 	assert_string_equal(b.resolve.v[0], "a.test:1:127.0.0.1");

@@ -99,7 +99,8 @@ test_signing_key(void **state)
 static void
 test_role_config_cut(void **state)
 {
-	struct workspace ws[] = {{(char *)"/a", true, false}, {(char *)"/b/c", false, true}};
+	struct workspace ws[] = {
+		{(char *)"/a", true, false, NULL}, {(char *)"/b/c", false, true, (char *)"/d"}};
 	struct role_config c = {.debug = true,
 		.allow_hooks = true,
 		.guest_uid = 1000,
@@ -126,6 +127,8 @@ test_role_config_cut(void **state)
 			assert_true(d.debug && d.allow_hooks && !d.host_is_root);
 			assert_int_equal(d.guest_gid, 1001);
 			assert_string_equal(d.workspaces[1].path, "/b/c");
+			assert_null(d.workspaces[0].source);
+			assert_string_equal(d.workspaces[1].source, "/d");
 			assert_true(d.workspaces[0].read_only && d.workspaces[1].is_file);
 			assert_string_equal(d.resolve.v[0], "a.test:1:127.0.0.1");
 			assert_string_equal(d.shadows.v[0], "/a/target");

@@ -23,6 +23,11 @@ struct fs_options {
 	const struct strv *workspaces; /* NULL: unknown. Looked into for git's hooks at the start */
 	int changes_fd;                /* SOCK_SEQPACKET, wire/change.h; 0: none */
 	bool allow_hooks;              /* the guest may write them */
+	/*
+	 * What the journal tells of was another tree, of which this one is a copy: what has the
+	 * same name now is what is meant, until it is written down anew.
+	 */
+	bool copied;
 	int shadow_fd;  /* from fs_shadow_open, or a folder that holds "0", "1", ... */
 	int journal_fd; /* from fs_journal_new, and the same for each process on this stream; 0:
 			   none */

@@ -6,6 +6,7 @@
  *   fs           the fs role's journal, sparse
  *   fs-unread    what the fs role had said and the machine had not read
  *   disk.qcow2   where it is a copy
+ *   copies       asked for by whoever has it saved: workspaces to be copied while nothing moves
  *   saved.json   what it belongs to: written last
  *   used         a machine was started from it, in the host's boot of this id
  */
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #include <base/err.h>
+#include <base/str.h>
 #include <wire/line.h>
 
 #define SAVED_RAM       "ram"
@@ -20,6 +22,7 @@
 #define SAVED_FS        "fs"
 #define SAVED_FS_UNREAD "fs-unread"
 #define SAVED_DISK      "disk.qcow2"
+#define SAVED_COPIES    "copies"
 
 /* Memory and disk belong together: a disk that was written to since is another one. */
 struct saved_disk {
@@ -37,6 +40,7 @@ struct saved {
 	uint8_t wake[LINE_WAKE]; /* wire/line.h */
 	int64_t created;         /* seconds since the epoch */
 	struct saved_disk disk;  /* the one that it goes on with */
+	bool copied;             /* it goes on with copies of its workspaces */
 	bool used;               /* the file is there, of this boot of the host */
 	bool used_before;        /* of an earlier one: how far the disk got, nobody knows */
 };
@@ -51,9 +55,13 @@ int saved_mark_used(const char *folder, struct err *e);
 
 /*
  * Another machine is to go on from what is saved, with a disk: its files in the folder to, which is
- * there and empty, are links to those in from, whose disk is copied.
+ * there and empty, are links to those in from, whose disk is copied. copied: its workspaces are.
  */
-int saved_place(const char *from, const char *to, const char *disk, struct err *e);
+int saved_place(const char *from, const char *to, const char *disk, bool copied, struct err *e);
+
+/* Pairs of paths, from and to: what SAVED_COPIES asks for. Empty where there is no such file. */
+int saved_copies_write(const char *folder, const struct strv *pairs, struct err *e);
+int saved_copies_read(const char *folder, struct strv *ret, struct err *e);
 
 int saved_disk_of(const char *path, struct saved_disk *ret, struct err *e);
 /*

@@ -28,9 +28,10 @@ char *state_sandbox_dir(const struct state_paths *p, const char *name); /* calle
 char *state_sandbox_file(const struct state_paths *p, const char *name, const char *file);
 
 struct workspace {
-	char *path; /* absolute, resolved */
+	char *path; /* as the sandbox sees it: absolute, resolved when it was named */
 	bool read_only;
 	bool is_file;
+	char *source; /* where it lies on the host, in a fork that has a copy; NULL: at path */
 };
 
 #define SANDBOX_WORKSPACES_MAX 64
@@ -58,7 +59,13 @@ struct sandbox {
 };
 
 void sandbox_release(struct sandbox *s);
-void sandbox_add_workspace(struct sandbox *s, const char *path, bool read_only, bool is_file);
+/* Returned: to set source; valid until the next call. */
+struct workspace *sandbox_add_workspace(
+	struct sandbox *s, const char *path, bool read_only, bool is_file);
+const char *workspace_source(const struct workspace *w); /* never NULL */
+void workspaces_free(struct workspace *v, size_t n);
+/* path is base or lies in it: what follows base in it ("" or "/..."). Else NULL. */
+const char *path_below(const char *path, const char *base);
 
 /*
  * At least two characters, the first a letter or digit, then letters, digits, '.', '_', '+', '-';
