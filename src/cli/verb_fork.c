@@ -183,8 +183,7 @@ save(const struct cli *c, struct forks *f, struct err *e)
 		strv_add(&pairs, f->clones[0].from.v[i]);
 		strv_add(&pairs, f->clones[0].to.v[i]);
 	}
-	return checkpoint_save(
-		c, f->source->name, pairs.n > 0 ? &pairs : NULL, &f->from, e);
+	return checkpoint_save(c, f->source->name, pairs.n > 0 ? &pairs : NULL, &f->from, e);
 }
 
 /* Afterwards there are as many sandboxes as *ret_made, and as many copies as *ret_cloned. */
