@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <base/cleanup.h>
+#include <base/clock.h>
 #include <base/io.h>
 #include <base/mem.h>
 #include <snapshot/saved.h>
@@ -15,7 +16,8 @@
 
 #include "checkpoints.h"
 
-#define WORK ".new-"
+#define WORK          ".new-"
+#define LOCK_LIMIT_MS 10000
 
 void
 checkpoints_release(struct checkpoints *l)
@@ -32,7 +34,10 @@ root_of(const struct cli *c, const char *name)
 	return state_sandbox_file(&c->paths, name, "checkpoints");
 }
 
-/* One that nobody makes any more. */
+/*
+ * One that nobody makes any more. The caller holds the lock of the root, as whoever makes one does
+ * until it has that one's own.
+ */
 static void
 sweep_one(int root, const char *name)
 {
@@ -88,11 +93,13 @@ checkpoints_list(const struct cli *c, const char *name, struct checkpoints *ret,
 	CLEAN_CLOSEDIR DIR *d = opendir(root);
 	struct checkpoints l = {0};
 	struct dirent *de;
+	bool alone;
 
 	if (d == NULL && errno != ENOENT)
 		return err_sys(e, errno, "read folder '%s'", root);
+	alone = d != NULL && io_lock(dirfd(d), 0) == 0;
 	while (d != NULL && (de = readdir(d)) != NULL) {
-		if (str_has_prefix(de->d_name, WORK))
+		if (alone && str_has_prefix(de->d_name, WORK))
 			sweep_one(dirfd(d), de->d_name);
 		else if (de->d_name[0] != '.')
 			list_one(root, de->d_name, &l);
@@ -129,6 +136,22 @@ checkpoint_find(
 	return NULL;
 }
 
+/* A folder for work, and its lock: nobody sweeps it between the two. */
+static int
+make_work(const char *root, char *work, struct err *e)
+{
+	CLEAN_CLOSE int held = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dir = -1;
+
+	if (held < 0 || io_lock(held, deadline_in_ms(LOCK_LIMIT_MS)) < 0)
+		return err_set(e, EBUSY, "'%s' is being tidied up: try again", root);
+	if (mkdtemp(work) == NULL)
+		return err_sys(e, errno, "create folder '%s'", work);
+	dir = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (dir < 0 || flock(dir, LOCK_EX | LOCK_NB) < 0)
+		return err_sys(e, errno, "lock '%s'", work);
+	return TAKE_FD(dir);
+}
+
 int
 checkpoint_save(const struct cli *c, const char *name, const struct strv *copies, char **ret_folder,
 	struct err *e)
@@ -142,11 +165,9 @@ checkpoint_save(const struct cli *c, const char *name, const struct strv *copies
 		r = checkpoints_list(c, name, &l, e); /* which sweeps */
 	if (r < 0)
 		return r;
-	if (mkdtemp(work) == NULL)
-		return err_sys(e, errno, "create folder '%s'", work);
-	dir = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir < 0 || flock(dir, LOCK_EX | LOCK_NB) < 0)
-		return err_sys(e, errno, "lock '%s'", work);
+	dir = make_work(root, work, e);
+	if (dir < 0)
+		return dir;
 	if (copies != NULL)
 		r = saved_copies_write(work, copies, e);
 	if (r == 0)
