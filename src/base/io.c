@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -212,6 +213,24 @@ io_write_file_atomic(
 	}
 	r = fsync_parent(dirfd, path);
 	return r < 0 ? err_sys(e, -r, "sync the folder of '%s'", path) : 0;
+}
+
+int
+io_sync_files(int dirfd, struct err *e)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEAN_CLOSEDIR DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *de;
+
+	if (d == NULL)
+		return err_sys(e, errno, "read a folder");
+	while ((de = readdir(d)) != NULL) {
+		CLEAN_CLOSE int file = openat(dirfd, de->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+		if (strcmp(de->d_name, "..") != 0 && (file < 0 || fsync(file) < 0))
+			return err_sys(e, errno, "write '%s' to disk", de->d_name);
+	}
+	return 0;
 }
 
 int

@@ -189,6 +189,7 @@ checkpoint_make(const struct cli *c, const char *name, const char *tag, struct e
 	CLEAN_FREE char *root = root_of(c, name), *path = xasprintf("%s/%s", root, tag);
 	CLEAN_FREE char *work = NULL;
 	CLEAN_CLOSE int dir = -1;
+	int r;
 
 	if (access(path, F_OK) == 0)
 		return err_set(e, EEXIST,
@@ -198,13 +199,13 @@ checkpoint_make(const struct cli *c, const char *name, const char *tag, struct e
 	dir = checkpoint_save(c, name, NULL, &work, e);
 	if (dir < 0)
 		return dir;
+	r = saved_settle(work, e);
 	/* rename(2) replaces no folder that holds something: of two, one wins. */
-	if (rename(work, path) < 0) {
-		err_sys(e, errno, "create checkpoint '%s'", tag);
+	if (r == 0 && rename(work, path) < 0)
+		r = err_sys(e, errno, "create checkpoint '%s'", tag);
+	if (r < 0)
 		io_remove_tree(AT_FDCWD, work, NULL);
-		return -e->code;
-	}
-	return 0;
+	return r;
 }
 
 int

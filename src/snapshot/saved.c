@@ -16,7 +16,7 @@
 
 #include "rate.h"
 
-#define VERSION  1
+#define VERSION  2
 #define META     "saved.json"
 #define USED     "used"
 #define META_MAX (1u << 20)
@@ -56,13 +56,13 @@ saved_write(const char *folder, const struct saved *s, struct err *e)
 	char wake[2 * LINE_WAKE + 1];
 
 	to_hex(s->wake, LINE_WAKE, wake);
-	json_auto_t *j =
-		json_pack("{s:i, s:s, s:s, s:i, s:i, s:I, s:i, s:s, s:I, s:{s:I, s:I, s:I}}",
-			"version", VERSION, "key", s->key, "boot_id", s->boot_id, "qemu_major",
-			(int)s->qemu_major, "qemu_minor", (int)s->qemu_minor, "tsc_khz",
-			(json_int_t)s->tsc_khz, "journal", (int)s->journal, "wake", wake, "created",
-			(json_int_t)s->created, "disk", "size", (json_int_t)s->disk.size, "mtime_s",
-			(json_int_t)s->disk.mtime_s, "mtime_ns", (json_int_t)s->disk.mtime_ns);
+	json_auto_t *j = json_pack(
+		"{s:i, s:s, s:s, s:i, s:i, s:I, s:i, s:s, s:I, s:b, s:{s:I, s:I, s:I}}", "version",
+		VERSION, "key", s->key, "boot_id", s->boot_id, "qemu_major", (int)s->qemu_major,
+		"qemu_minor", (int)s->qemu_minor, "tsc_khz", (json_int_t)s->tsc_khz, "journal",
+		(int)s->journal, "wake", wake, "created", (json_int_t)s->created, "durable",
+		(int)s->durable, "disk", "size", (json_int_t)s->disk.size, "mtime_s",
+		(json_int_t)s->disk.mtime_s, "mtime_ns", (json_int_t)s->disk.mtime_ns);
 	if (s->copied)
 		json_object_set_new(j, "copied", json_true());
 	text = json_dumps(j, JSON_INDENT(2));
@@ -75,7 +75,7 @@ static int
 decode(const char *text, struct saved *ret, struct err *e)
 {
 	const char *key, *boot, *wake;
-	int version = 0, major, minor, journal;
+	int version = 0, major, minor, journal, durable;
 	json_int_t tsc, created, size, mtime_s, mtime_ns;
 	json_error_t why;
 	json_auto_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why);
@@ -86,16 +86,17 @@ decode(const char *text, struct saved *ret, struct err *e)
 		return err_set(e, EPROTO, "written by another paddock (version %d, this is %d)",
 			version, VERSION);
 	if (json_unpack_ex(j, &why, 0,
-		    "{s:s, s:s, s:i, s:i, s:I, s:i, s:s, s:I, s:{s:I, s:I, s:I}}", "key", &key,
+		    "{s:s, s:s, s:i, s:i, s:I, s:i, s:s, s:I, s:b, s:{s:I, s:I, s:I}}", "key", &key,
 		    "boot_id", &boot, "qemu_major", &major, "qemu_minor", &minor, "tsc_khz", &tsc,
-		    "journal", &journal, "wake", &wake, "created", &created, "disk", "size", &size,
-		    "mtime_s", &mtime_s, "mtime_ns", &mtime_ns) < 0)
+		    "journal", &journal, "wake", &wake, "created", &created, "durable", &durable,
+		    "disk", "size", &size, "mtime_s", &mtime_s, "mtime_ns", &mtime_ns) < 0)
 		return err_set(e, EBADMSG, "%s", why.text);
 	struct saved s = {.qemu_major = (unsigned)major,
 		.qemu_minor = (unsigned)minor,
 		.tsc_khz = (uint64_t)tsc,
 		.journal = (unsigned)journal,
 		.created = (int64_t)created,
+		.durable = durable != 0,
 		.disk = {(uint64_t)size, (int64_t)mtime_s, (uint32_t)mtime_ns}};
 
 	if (!from_hex(wake, s.wake, LINE_WAKE))
@@ -139,6 +140,19 @@ saved_read(const char *folder, struct saved *ret, struct err *e)
 }
 
 int
+saved_settle(const char *folder, struct err *e)
+{
+	CLEAN_CLOSE int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	CLEANUP(saved_release) struct saved s = {0};
+	int r = dir < 0 ? err_sys(e, errno, "open '%s'", folder) : io_sync_files(dir, e);
+
+	if (r == 0)
+		r = saved_read(folder, &s, e);
+	s.durable = true;
+	return r == 0 ? saved_write(folder, &s, e) : r;
+}
+
+int
 saved_mark_used(const char *folder, struct err *e)
 {
 	CLEAN_FREE char *path = xasprintf("%s/" USED, folder), *boot = snapshot_boot_id(e);
@@ -173,6 +187,8 @@ saved_check(const struct saved *s, const char *key, const char *disk, uint64_t (
 	if (s->used_before || now.size != s->disk.size || now.mtime_s != s->disk.mtime_s ||
 		now.mtime_ns != s->disk.mtime_ns)
 		return err_set(e, EUCLEAN, "its disk has gone on since it was saved");
+	if (!s->durable && (boot == NULL || strcmp(boot, s->boot_id) != 0))
+		return err_set(e, EUCLEAN, "the host went down before it was all on the disk");
 	if (strcmp(s->key, key) != 0 || s->journal != journal)
 		return err_set(e, ESTALE,
 			"QEMU, the kernel, paddock or the processor is another than when it was "

@@ -192,25 +192,6 @@ make_temporary(const struct state_paths *p, const char *name, char **ret_path, s
 	return err_set(e, EBUSY, "the new sandbox's folder keeps being removed");
 }
 
-/* Neither qemu-img nor rename(2) waits for the disk: a power cut would leave an empty image. */
-static int
-sync_files(int dirfd, struct err *e)
-{
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEAN_CLOSEDIR DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *de;
-
-	if (d == NULL)
-		return err_sys(e, errno, "read the new sandbox's folder");
-	while ((de = readdir(d)) != NULL) {
-		CLEAN_CLOSE int file = openat(dirfd, de->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-		if (strcmp(de->d_name, "..") != 0 && (file < 0 || fsync(file) < 0))
-			return err_sys(e, errno, "write '%s' to disk", de->d_name);
-	}
-	return 0;
-}
-
 static int
 move_into_place(
 	const struct sandbox *s, const char *all, const char *tmp, const char *dir, struct err *e)
@@ -245,8 +226,10 @@ sandbox_create(const struct state_paths *p, const struct sandbox *s,
 	r = io_write_file_atomic(fd, "sandbox.json", b.data, b.len, 0600, e);
 	if (r == 0 && fill != NULL)
 		r = fill(tmp, arg, e);
+	/* Neither qemu-img nor rename(2) waits for the disk: a power cut would leave an empty
+	 * image. */
 	if (r == 0)
-		r = sync_files(fd, e);
+		r = io_sync_files(fd, e);
 	if (r == 0)
 		r = move_into_place(s, all, tmp, dir, e);
 	if (r < 0)

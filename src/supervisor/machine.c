@@ -208,7 +208,11 @@ spawn_qemu(struct sup *s, struct cables *c, struct err *e)
 		state = open(s->snapshot.state, O_RDONLY | O_CLOEXEC);
 		if (state < 0)
 			return err_sys(e, errno, "open '%s'", s->snapshot.state);
+		s->ram_fd = open(s->snapshot.ram, O_RDONLY | O_CLOEXEC);
+		if (s->ram_fd < 0)
+			return err_sys(e, errno, "open '%s'", s->snapshot.ram);
 		q.machine.memory = VMM_MEMORY_CLONE;
+		q.machine.hold = s->wake.len > 0;
 		q.machine.preload =
 			vmm_needs_preload(s->snapshot.qemu_major, s->snapshot.qemu_minor);
 		q.ram = s->snapshot.ram;
@@ -355,15 +359,20 @@ sup_spawn_ssh(struct sup *s, int session, int agent, struct err *e)
 }
 
 int
-sup_spawn_save(struct sup *s, const char *folder, bool suspend, int stream, struct err *e)
+sup_spawn_save(
+	struct sup *s, const char *folder, bool suspend, const struct vmm_ram *m, struct err *e)
 {
-	const char *what = suspend ? SAVE_ONLY : SAVE_COPY_DISK;
-	char *argv[] = {"paddock", (SUPERVISOR_ROLE_ARG "save"), s->sandbox.name, (char *)folder,
-		(char *)what, log_get_level() == LOG_DEBUG ? "--debug" : NULL, NULL};
+	CLEAN_FREE char *disk =
+		suspend ? xstrdup("")
+			: state_sandbox_file(&s->paths, s->sandbox.name, "disk.qcow2");
+	CLEAN_FREE char *address = xasprintf("%llu", (unsigned long long)m->address);
+	CLEAN_FREE char *bytes = xasprintf("%llu", (unsigned long long)s->sandbox.memory_bytes);
+	char *argv[] = {"paddock", (SUPERVISOR_ROLE_ARG "save"), (char *)folder, address, bytes,
+		disk, log_get_level() == LOG_DEBUG ? "--debug" : NULL, NULL};
 	struct proc_spec spec = {.file = "/proc/self/exe",
 		.argv = argv,
-		.fds = {-1, -1, STDERR_FILENO, stream, s->lock_fd},
-		.nfds = 5,
+		.fds = {-1, -1, STDERR_FILENO, m->mem, m->pagemap, s->ram_fd, s->lock_fd},
+		.nfds = 7,
 		.die_with_parent = true};
 	pid_t pid;
 	int pidfd, r = proc_spawn(&spec, &pid, &pidfd, e);

@@ -79,8 +79,7 @@ open_cables(struct maker *m, int pairs[CABLES][2], struct err *e)
 }
 
 int
-maker_start(struct maker *m, const struct vmm_machine *machine, const char *disk, int state,
-	struct err *e)
+maker_start(struct maker *m, const struct vmm_machine *machine, const char *disk, struct err *e)
 {
 	CLEAN_FREE char *ram = maker_file(m, SNAPSHOT_RAM);
 	int pairs[CABLES][2] = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
@@ -89,7 +88,7 @@ maker_start(struct maker *m, const struct vmm_machine *machine, const char *disk
 		.machine = *machine,
 		.disk = disk,
 		.ram = ram,
-		.state = state,
+		.state = -1,
 		.log = STDERR_FILENO,
 		.lock = -1};
 	/* First: the jail's descriptors must be above those that QEMU will have (proc_spec). */
@@ -118,7 +117,7 @@ int
 maker_save(struct maker *m, unsigned *ret_major, unsigned *ret_minor, struct err *e)
 {
 	CLEAN_FREE char *path = maker_file(m, SNAPSHOT_STATE);
-	CLEAN_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	CLEAN_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	uint64_t deadline = deadline_in_ms(SAVE_LIMIT_MS);
 	int r = fd < 0 ? err_sys(e, errno, "create '%s'", path) : 0;
 

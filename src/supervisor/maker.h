@@ -1,5 +1,5 @@
 #pragma once
-/* A QEMU beside no role, which is there to be saved: role_snapshot.c, role_save.c. */
+/* A QEMU beside no role, which is there to be saved: role_snapshot.c. */
 #include <sys/types.h>
 
 #include <vmm/vmm.h>
@@ -27,9 +27,9 @@ int maker_load(struct sup *s, const char *name, struct err *e);
 char *maker_file(const struct maker *m, const char *name);
 /* Makes the memory's file. */
 int maker_memory(const struct maker *m, struct err *e);
-/* In a jail of its own. state: QEMU_FD_STATE, or -1. disk: NULL: it has none. */
-int maker_start(struct maker *m, const struct vmm_machine *machine, const char *disk, int state,
-	struct err *e);
+/* In a jail of its own. */
+int maker_start(
+	struct maker *m, const struct vmm_machine *machine, const char *disk, struct err *e);
 /* Writes SNAPSHOT_STATE; QEMU has ended in order then. */
 int maker_save(struct maker *m, unsigned *ret_major, unsigned *ret_minor, struct err *e);
 /* Also where it did not start. */

@@ -72,8 +72,7 @@ plan_tree(const struct qemu_start *q, const struct vmm_host *host, struct jail_c
 	jail_confine_add(c, JAIL_BIND, i->disk, VMM_PATH_BASE, true);
 	if (i->layer != NULL)
 		jail_confine_add(c, JAIL_BIND, i->layer, VMM_PATH_LAYER, true);
-	if (q->disk != NULL)
-		jail_confine_add(c, JAIL_BIND, q->disk, VMM_PATH_DISK, false);
+	jail_confine_add(c, JAIL_BIND, q->disk, VMM_PATH_DISK, false);
 	c->syscalls = JAIL_SYSCALLS_QEMU;
 	return plan_memory(q, c, e);
 }

@@ -11,7 +11,7 @@ struct qemu_start {
 	const struct jail *jail;
 	const struct image *image;
 	struct vmm_machine machine;      /* its descriptors are set here */
-	const char *disk;                /* the host's path of the overlay; NULL: it has none */
+	const char *disk;                /* the host's path of the overlay */
 	const char *ram;                 /* of the memory file; NULL: it has none */
 	int tap, link, fs, console, qmp; /* QEMU's ends */
 	int state;                       /* a clone's saved devices; -1 */

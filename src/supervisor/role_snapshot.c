@@ -101,7 +101,7 @@ start(struct maker *m, struct err *e)
 
 	machine.memory = VMM_MEMORY_FILE;
 	machine.network = network;
-	return maker_start(m, &machine, disk, -1, e);
+	return maker_start(m, &machine, disk, e);
 }
 
 static int

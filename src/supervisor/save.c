@@ -4,7 +4,8 @@
  *   ARMING    the guest's programs stop, it writes its files, and is told the word by which it will
  *             know that it woke
  *   FREEZING  the fs role ends what it has begun, and then does nothing
- *   SENDING   the machine is stopped; QEMU hands it to the role save (role_save.c)
+ *   WRITING   the machine is stopped; QEMU writes its devices, the role save (role_save.c) the
+ *             memory
  *   then      the fs role's journal and what QEMU has not read of its words are kept as well, and
  *             saved.json makes the folder whole
  *
@@ -37,12 +38,11 @@
 
 #define ARM_LIMIT_MS    30000
 #define FREEZE_LIMIT_MS 10000
-#define SEND_LIMIT_MS   300000
+#define WRITE_LIMIT_MS  300000
 #define QMP_LIMIT_MS    10000
-#define POLL_MS         3
 #define UNREAD_MAX      (1u << 20)
 
-enum stage { ARMING, FREEZING, SENDING, UNDOING };
+enum stage { ARMING, FREEZING, WRITING, UNDOING };
 
 struct saving {
 	struct sup *sup;
@@ -51,9 +51,8 @@ struct saving {
 	char *folder;
 	uint8_t wake[LINE_WAKE];
 	struct buf unread; /* of the fs role's words, when the machine had stopped */
-	bool frozen, stopped, sent, written;
-	uint64_t deadline_ms;
-	uv_timer_t timer;
+	bool frozen, stopped, written;
+	uv_timer_t timer;      /* of the stage */
 	char why[ERR_MSG_MAX]; /* UNDOING: until the role save has ended */
 };
 
@@ -129,15 +128,12 @@ end(struct saving *v, const char *why)
 	}
 }
 
-/* QEMU may go on only when the other one, with which it shares a disk, is no more. */
+/* The machine goes on only when nobody reads its memory or its disk any more. */
 static void
 fail(struct saving *v, const char *why)
 {
-	struct sup *s = v->sup;
-	const struct child *c = &s->child[CHILD_SAVE];
+	const struct child *c = &v->sup->child[CHILD_SAVE];
 
-	if (v->stage == SENDING && !v->sent)
-		qmp_command(s->qmp, "migrate_cancel", NULL, deadline_in_ms(QMP_LIMIT_MS), NULL);
 	if (c->role == NULL) {
 		end(v, why);
 		return;
@@ -187,7 +183,8 @@ save_journal(const struct saving *v, struct err *e)
 	int r = fd < 0 ? err_sys(e, errno, "create '%s'", path)
 		       : io_copy(v->sup->fs_journal, fd, e);
 
-	return r == 0 && fsync(fd) < 0 ? err_sys(e, errno, "write '%s' to disk", path) : r;
+	return r == 0 && v->suspend && fsync(fd) < 0 ? err_sys(e, errno, "write '%s' to disk", path)
+						     : r;
 }
 
 static int
@@ -202,6 +199,7 @@ describe(const struct saving *v, struct err *e)
 	struct saved d = {.boot_id = boot,
 		.tsc_khz = s->tsc_khz,
 		.journal = fs_journal_version(),
+		.durable = v->suspend,
 		.created = (int64_t)(clock_real_ns() / 1000000000)};
 	int r = boot == NULL ? -ENOENT : sup_saved_key(s, &key, e);
 
@@ -251,38 +249,41 @@ static void
 on_timer(uv_timer_t *t)
 {
 	struct saving *v = t->data;
-	struct err e = {0};
-	int r = 0;
 
 	if (v->sup->phase != PHASE_RUNNING || v->stage == UNDOING)
 		return;
-	if (v->stage == SENDING && !v->sent)
-		r = qmp_sent(v->sup->qmp, deadline_in_ms(QMP_LIMIT_MS), &e);
-	v->sent |= r > 0;
-	if (r < 0)
-		fail(v, e.msg);
-	else if (v->sent && v->written)
-		finish(v);
-	else if (deadline_left_ms(v->deadline_ms) == 0)
-		fail(v, v->stage == FREEZING
-				? "what the workspaces' server does on the host does not end"
-				: "it does not get done in time");
+	fail(v, v->stage == FREEZING ? "what the workspaces' server does on the host does not end"
+				     : "it does not get done in time");
+}
+
+static void
+enter(struct saving *v, enum stage stage, uint64_t limit_ms)
+{
+	v->stage = stage;
+	uv_timer_start(&v->timer, on_timer, limit_ms, 0);
 }
 
 static int
-send_machine(struct saving *v, struct err *e)
+write_devices(const struct saving *v, struct err *e)
 {
-	struct sup *s = v->sup;
-	int pair[2], r;
+	CLEAN_FREE char *path = xasprintf("%s/" SAVED_STATE, v->folder);
+	CLEAN_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_sys(e, errno, "socketpair");
-	r = sup_spawn_save(s, v->folder, v->suspend, pair[1], e);
+	if (fd < 0)
+		return err_sys(e, errno, "create '%s'", path);
+	return qmp_save(v->sup->qmp, fd, deadline_in_ms(QMP_LIMIT_MS), e);
+}
+
+static int
+write_memory(const struct saving *v, struct err *e)
+{
+	CLEANUP(vmm_ram_release) struct vmm_ram m = VMM_RAM_INIT;
+	struct sup *s = v->sup;
+	int r = qmp_memory_address(s->qmp, &m.address, deadline_in_ms(QMP_LIMIT_MS), e);
+
 	if (r == 0)
-		r = qmp_send(s->qmp, pair[0], deadline_in_ms(QMP_LIMIT_MS), e);
-	close(pair[0]);
-	close(pair[1]);
-	return r;
+		r = vmm_ram_open(s->child[CHILD_QEMU].pid, &m, e);
+	return r == 0 ? sup_spawn_save(s, v->folder, v->suspend, &m, e) : r;
 }
 
 void
@@ -294,14 +295,15 @@ sup_saving_frozen(struct sup *s)
 
 	if (v == NULL || v->stage != FREEZING)
 		return;
-	v->stage = SENDING;
-	v->deadline_ms = deadline_in_ms(SEND_LIMIT_MS);
+	enter(v, WRITING, WRITE_LIMIT_MS);
 	r = qmp_command(s->qmp, "stop", NULL, deadline_in_ms(QMP_LIMIT_MS), &e);
 	v->stopped = r == 0;
 	if (r == 0)
 		r = peek_unread(s, &v->unread, &e);
 	if (r == 0)
-		r = send_machine(v, &e);
+		r = write_devices(v, &e);
+	if (r == 0)
+		r = write_memory(v, &e);
 	if (r < 0)
 		fail(v, e.msg);
 }
@@ -311,7 +313,7 @@ sup_saving_ended(struct sup *s, int code)
 {
 	struct saving *v = s->saving;
 
-	if (v == NULL || v->stage < SENDING)
+	if (v == NULL || v->stage < WRITING)
 		return;
 	if (v->stage == UNDOING) {
 		end(v, v->why);
@@ -321,8 +323,10 @@ sup_saving_ended(struct sup *s, int code)
 	if (code != 0) {
 		CLEAN_FREE char *words = sup_last_words(s);
 
-		fail(v, words[0] != '\0' ? words : "QEMU did not take the machine");
+		fail(v, words[0] != '\0' ? words : "its memory could not be written");
+		return;
 	}
+	finish(v);
 }
 
 static void
@@ -336,8 +340,7 @@ on_armed(struct sup *s, int status, const char *text)
 		fail(v, text[0] != '\0' ? text : "the guest refused");
 		return;
 	}
-	v->stage = FREEZING;
-	v->deadline_ms = deadline_in_ms(FREEZE_LIMIT_MS);
+	enter(v, FREEZING, FREEZE_LIMIT_MS);
 	v->frozen = true;
 	tell_fs(s, FS_FREEZE);
 }
@@ -388,10 +391,9 @@ sup_save(struct sup *s, const char *folder, struct err *e)
 		return r;
 	}
 	s->saving = v;
-	v->deadline_ms = deadline_in_ms(2 * (uint64_t)ARM_LIMIT_MS);
 	uv_timer_init(&s->loop, &v->timer);
 	v->timer.data = v;
-	uv_timer_start(&v->timer, on_timer, POLL_MS, POLL_MS);
+	enter(v, ARMING, 2 * (uint64_t)ARM_LIMIT_MS);
 	return 0;
 }
 

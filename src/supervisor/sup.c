@@ -574,6 +574,7 @@ sup_main(int argc, char **argv)
 		.fs_stream = -1,
 		.fs_journal = -1,
 		.fs_peer = -1,
+		.ram_fd = -1,
 		.events = {-1, -1},
 		.console_fd = -1,
 		.log_fd = -1,

@@ -77,6 +77,7 @@ struct sup {
 	int net_control;           /* SOCK_SEQPACKET to net; closing it ends net */
 	int fs_stream, fs_journal; /* kept for the next fs role, when one dies */
 	int fs_peer;               /* QEMU's end of fs_stream, to see what it has not read */
+	int ram_fd;                /* the memory of what it is a clone of; -1: of nothing */
 	uv_poll_t *net_poll;
 	struct policy policy;
 	struct buf authority, authority_cert; /* PEM: with the key, without */
@@ -178,10 +179,9 @@ int sup_machine_start(struct sup *s, struct err *e);
 int sup_spawn_snapshot(struct sup *s, struct err *e);
 /* Both descriptors stay the caller's. */
 int sup_spawn_ssh(struct sup *s, int session, int agent, struct err *e);
-/* role_save.c: takes over what comes from the stream. */
-#define SAVE_ONLY      "only"
-#define SAVE_COPY_DISK "copy-disk"
-int sup_spawn_save(struct sup *s, const char *folder, bool suspend, int stream, struct err *e);
+/* role_save.c: writes the memory, and of a machine that goes on, the disk. */
+int sup_spawn_save(
+	struct sup *s, const char *folder, bool suspend, const struct vmm_ram *m, struct err *e);
 void sup_machine_kill(struct sup *s);
 bool sup_machine_gone(const struct sup *s); /* every child has been awaited */
 

@@ -162,7 +162,9 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 	add(a, "-M",
 		"microvm,acpi=on,rtc=on,pit=on,pic=on,pcie=off,usb=off,isa-serial=on,"
 		"x-option-roms=off,graphics=off,mem-merge=off,dump-guest-core=off,"
-		"memory-backend=ram");
+		"suppress-vmdesc=on,memory-backend=ram");
+	/* As what is saved has it: see snapshot.c. */
+	add(a, "-global", "migration.send-configuration=off");
 	/*
 	 * Named, because the default differs: Debian 13's is SeaBIOS, which speaks on the console
 	 * and cannot start a kernel without option ROMs. qboot (a part of QEMU) does just that.
@@ -190,9 +192,11 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 	add(a, "-sandbox",
 		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	strv_add(a, "-no-reboot");
-	if (m->memory == VMM_MEMORY_CLONE || m->memory == VMM_MEMORY_TAKE) {
+	if (m->memory == VMM_MEMORY_CLONE) {
 		/* The kernel is in its memory already. Which descriptor, qmp_load says. */
 		add(a, "-incoming", "defer");
+		if (m->hold)
+			strv_add(a, "-S");
 	} else {
 		add(a, "-kernel", VMM_PATH_KERNEL);
 		add(a, "-initrd", VMM_PATH_INITRAMFS);
@@ -229,14 +233,6 @@ add_disk(struct strv *a, bool layer)
 	add(a, "-device", "virtio-blk-device,drive=disk");
 }
 
-/* The device is there, what is on the disk is of no account. */
-static void
-add_no_disk(struct strv *a)
-{
-	add(a, "-blockdev", "{\"driver\":\"null-co\",\"node-name\":\"disk\",\"read-zeroes\":true}");
-	add(a, "-device", "virtio-blk-device,drive=disk");
-}
-
 static void
 add_cables(struct strv *a, const struct vmm_machine *m)
 {
@@ -265,10 +261,7 @@ vmm_plan(const struct vmm_machine *m, const char *qemu, struct strv *ret_argv, s
 		return r;
 	strv_add(&a, qemu);
 	add_machine(&a, m);
-	if (m->memory == VMM_MEMORY_TAKE)
-		add_no_disk(&a);
-	else
-		add_disk(&a, m->layer);
+	add_disk(&a, m->layer);
 	add_cables(&a, m);
 	*ret_argv = a;
 	return 0;

@@ -189,7 +189,7 @@ refused(const json_t *error, const char *name, struct err *e)
 	return err_set(e, EIO, "QEMU refused %s: %s", name, text);
 }
 
-/* A descriptor goes along with the first byte of the command that it belongs to (getfd). */
+/* A descriptor goes along with the first byte of the command that it belongs to (add-fd). */
 static int
 send_line(struct qmp *q, const char *line, int fd, uint64_t deadline_ms)
 {
@@ -270,11 +270,10 @@ qmp_query(struct qmp *q, const char *name, const char *arguments, uint64_t deadl
 }
 
 int
-qmp_pass_fd(struct qmp *q, const char *name, int fd, uint64_t deadline_ms, struct err *e)
+qmp_pass_fd(struct qmp *q, const char *name, const char *arguments, int fd, uint64_t deadline_ms,
+	struct err *e)
 {
-	CLEAN_FREE char *arguments = xasprintf("{\"fdname\":\"%s\"}", name);
-
-	return command(q, "getfd", arguments, fd, deadline_ms, NULL, e);
+	return command(q, name, arguments, fd, deadline_ms, NULL, e);
 }
 
 void

@@ -1,9 +1,10 @@
 /*
- * How this works: QEMU's migration, to and from a file. Its capability x-ignore-shared leaves out
- * memory that is a shared file (VMM_MEMORY_FILE), so that what is written is the devices alone, a
- * quarter of a megabyte. The machine is not stopped by us before: its stream would then say that it
- * was, and a clone would wait to be told to go on. That is what a machine of somebody's own does:
- * it is stopped, handed over to another QEMU whose memory is such a file, and saved from there.
+ * How this works: QEMU writes a stopped machine's devices, without its memory, to a file (its
+ * xen-save-devices-state, which has nothing to do with Xen; a quarter of a megabyte). The memory is
+ * a shared file already (VMM_MEMORY_FILE), or is taken from QEMU's process (ram.c). A clone reads
+ * the devices as a migration that comes in; what is written has no section of its configuration, so
+ * none is expected (plan.c). It says that the machine ran, so the clone runs when it has read it,
+ * unless it was started to wait (-S).
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,20 +20,7 @@
 
 #include "qmp_fd.h"
 
-#define POLL_MS       2
-#define IGNORE_SHARED "{\"capabilities\":[{\"capability\":\"x-ignore-shared\",\"state\":%s}]}"
-
-/* By default it takes care of a network that nobody else is on. */
-#define BANDWIDTH "{\"max-bandwidth\":1099511627776}"
-
-/* Both ends of a migration must have said the same. */
-static int
-ignore_shared(struct qmp *q, bool on, uint64_t deadline_ms, struct err *e)
-{
-	CLEAN_FREE char *arguments = xasprintf(IGNORE_SHARED, on ? "true" : "false");
-
-	return qmp_command(q, "migrate-set-capabilities", arguments, deadline_ms, e);
-}
+#define POLL_MS 2
 
 static void
 json_decref_p(json_t **j)
@@ -40,64 +28,20 @@ json_decref_p(json_t **j)
 	json_decref(*j);
 }
 
-/* 1 completed, 0 not yet, -errno */
-static int
-progress(struct qmp *q, uint64_t deadline_ms, struct err *e)
-{
-	CLEAN_FREE char *text = NULL;
-	CLEANUP(json_decref_p) json_t *j = NULL;
-	const char *status, *why;
-	char shown[160] = "no reason given";
-	int r = qmp_query(q, "query-migrate", NULL, deadline_ms, &text, e);
-
-	if (r < 0)
-		return r;
-	j = json_loads(text, 0, NULL);
-	status = json_string_value(json_object_get(j, "status"));
-	why = json_string_value(json_object_get(j, "error-desc"));
-	if (status != NULL && strcmp(status, "completed") == 0)
-		return 1;
-	if (status != NULL && strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0)
-		return 0;
-	if (why != NULL)
-		str_escape(why, strlen(why), shown, sizeof(shown));
-	return err_set(e, EIO, "QEMU could not save the machine: %s", shown);
-}
-
 int
 qmp_save(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e)
 {
-	int r = ignore_shared(q, true, deadline_ms, e);
+	int r = qmp_command(q, "stop", NULL, deadline_ms, e);
 
 	if (r == 0)
-		r = qmp_pass_fd(q, "state", fd, deadline_ms, e);
-	if (r == 0)
-		r = qmp_command(q, "migrate", "{\"uri\":\"fd:state\"}", deadline_ms, e);
-	while (r == 0 && (r = progress(q, deadline_ms, e)) == 0) {
-		if (deadline_left_ms(deadline_ms) == 0)
-			return err_set(e, ETIMEDOUT, "QEMU did not save the machine in time");
-		poll(NULL, 0, POLL_MS); /* its events do not tell which state was reached */
-	}
-	return r < 0 ? r : 0;
-}
-
-int
-qmp_send(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e)
-{
-	/* It is on where the machine was a clone. */
-	int r = ignore_shared(q, false, deadline_ms, e);
-
-	if (r == 0)
-		r = qmp_command(q, "migrate-set-parameters", BANDWIDTH, deadline_ms, e);
-	if (r == 0)
-		r = qmp_pass_fd(q, "machine", fd, deadline_ms, e);
-	return r == 0 ? qmp_command(q, "migrate", "{\"uri\":\"fd:machine\"}", deadline_ms, e) : r;
-}
-
-int
-qmp_sent(struct qmp *q, uint64_t deadline_ms, struct err *e)
-{
-	return progress(q, deadline_ms, e);
+		r = qmp_pass_fd(q, "add-fd", "{\"fdset-id\":1}", fd, deadline_ms, e);
+	if (r < 0)
+		return r;
+	/* "live" would have it keep its disk from anybody else: there is nobody else. */
+	r = qmp_command(q, "xen-save-devices-state",
+		"{\"filename\":\"/dev/fdset/1\",\"live\":false}", deadline_ms, e);
+	qmp_command(q, "remove-fd", "{\"fdset-id\":1}", deadline_ms, r == 0 ? e : NULL);
+	return r;
 }
 
 int
@@ -121,26 +65,29 @@ qmp_loaded(struct qmp *q, uint64_t deadline_ms, struct err *e)
 	}
 }
 
-static int
-incoming(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e)
+int
+qmp_load(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e)
 {
 	CLEAN_FREE char *arguments = xasprintf("{\"uri\":\"fd:%d\"}", qemu_fd);
 
 	return qmp_command(q, "migrate-incoming", arguments, deadline_ms, e);
 }
 
+/* Guest memory begins at the guest's address 0; QEMU says so in words, to people alone. */
 int
-qmp_take(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e)
+qmp_memory_address(struct qmp *q, uint64_t *ret, uint64_t deadline_ms, struct err *e)
 {
-	int r = incoming(q, qemu_fd, deadline_ms, e);
+	CLEAN_FREE char *text = NULL;
+	const char *at;
+	char *end;
+	int r = qmp_query(q, "human-monitor-command", "{\"command-line\":\"gpa2hva 0\"}",
+		deadline_ms, &text, e);
 
-	return r == 0 ? qmp_loaded(q, deadline_ms, e) : r;
-}
-
-int
-qmp_load(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e)
-{
-	int r = ignore_shared(q, true, deadline_ms, e);
-
-	return r < 0 ? r : incoming(q, qemu_fd, deadline_ms, e);
+	if (r < 0)
+		return r;
+	at = strstr(text, " is 0x");
+	*ret = at == NULL ? 0 : strtoull(at + strlen(" is "), &end, 16);
+	if (*ret == 0)
+		return err_set(e, EBADMSG, "QEMU does not tell where the machine's memory is");
+	return 0;
 }

@@ -123,28 +123,40 @@ goes_on() { # SANDBOX PID COUNT
 	wait_until 60 goes_on zz "$pid" "$count"
 }
 
-# saving SUPERVISOR: its role that saves is there, in $save.
-saving() {
-	save=$(pgrep -P "$1" -x save)
+# killed_while_saving SANDBOX ROLE COMMAND...: as soon as its memory is being written, one of the
+# sandbox's processes ends by force. What the command says is in $E2E/out; the result is its own.
+killed_while_saving() {
+	local supervisor victim=save
+	supervisor=$(role_pid "$1" supervisor)
+	[ "$2" = save ] || victim=$(role_pid "$1" "$2")
+	python3 - "$supervisor" "$victim" "$E2E/out" "${@:3}" <<-'PY'
+		import os, signal, subprocess, sys, time
+		supervisor, victim, out = sys.argv[1:4]
+		with open(out, "w") as f:
+		    job = subprocess.Popen(sys.argv[4:], stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+		end = time.monotonic() + 60
+		while time.monotonic() < end:
+		    for pid in open(f"/proc/{supervisor}/task/{supervisor}/children").read().split():
+		        try:
+		            name = open(f"/proc/{pid}/comm").read()
+		        except OSError:
+		            continue
+		        if name == "save\n":
+		            os.kill(int(pid if victim == "save" else victim), signal.SIGKILL)
+		            sys.exit(job.wait(60))
+		job.kill()
+		sys.exit("it is not saved")
+	PY
 }
 
 @test "killed while it is saved: it goes on, or boots from its disk; nothing half-made is found" {
-	local pid count job supervisor save
+	local pid count
 	read -r pid count <<< "$(live zz)"
-	supervisor=$(role_pid zz supervisor)
-	pd suspend zz >"$E2E/out" 2>&1 3>&- &
-	job=$!
-	wait_until 60 saving "$supervisor"
-	kill_hard "$save"
-	wait "$job" && return 1
+	run -125 killed_while_saving zz save "$PADDOCK" suspend zz
 	has "$(cat "$E2E/out")" "runs on"
 	wait_until 30 goes_on zz "$pid" "$count"
 	in_box zz 'echo data > ~/data && sync'
-	pd suspend zz >/dev/null 2>&1 3>&- &
-	job=$!
-	wait_until 60 saving "$supervisor"
-	kill_hard "$supervisor"
-	wait "$job" || :
+	run ! killed_while_saving zz supervisor "$PADDOCK" suspend zz
 	wait_until 20 no_pids zz
 	equal "$(in_box zz 'cat ~/data; head -n 1 kept')" $'data\nfirst'
 	equal "$(find "$E2E/data/paddock/sandboxes/zz" -name '*suspend*')" ""

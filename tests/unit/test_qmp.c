@@ -277,9 +277,8 @@ bad_arguments(void **state)
 #define VERSION_7 "{\"QMP\":{\"version\":{\"qemu\":{\"micro\":22,\"minor\":2,\"major\":7}}}}\n"
 #define OK(id)    "{\"return\":{},\"id\":" id "}\n"
 
-static const char *const saving[] = {VERSION_7, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"),
-	"HEAR", OK("4"), "HEAR", "{\"return\":{\"status\":\"active\"},\"id\":5}\n", "HEAR",
-	"{\"event\":\"STOP\"}\n{\"return\":{\"status\":\"completed\"},\"id\":6}\n", NULL};
+static const char *const saving[] = {VERSION_7, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR",
+	"{\"event\":\"STOP\"}\n" OK("3"), "HEAR", OK("4"), "HEAR", OK("5"), NULL};
 
 static void
 saves(void **state)
@@ -299,38 +298,40 @@ saves(void **state)
 	if (qmp_save(q, fd, deadline, &e) < 0)
 		fail_msg("%s", e.msg);
 	peer_end(&p, q);
-	assert_non_null(strstr(p.heard, "x-ignore-shared"));
-	assert_non_null(strstr(p.heard, "{\"execute\":\"getfd\",\"id\":3,"
-					"\"arguments\":{\"fdname\":\"state\"}}\n"
-					"{\"execute\":\"migrate\",\"id\":4,"
-					"\"arguments\":{\"uri\":\"fd:state\"}}\n"));
+	assert_non_null(strstr(p.heard,
+		"{\"execute\":\"stop\",\"id\":2}\n"
+		"{\"execute\":\"add-fd\",\"id\":3,\"arguments\":{\"fdset-id\":1}}\n"
+		"{\"execute\":\"xen-save-devices-state\",\"id\":4,\"arguments\":"
+		"{\"filename\":\"/dev/fdset/1\",\"live\":false}}\n"
+		"{\"execute\":\"remove-fd\",\"id\":5,\"arguments\":{\"fdset-id\":1}}\n"));
 }
 
-static const char *const failing[] = {GREETING, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"),
-	"HEAR", OK("4"), "HEAR",
-	"{\"return\":{\"status\":\"failed\",\"error-desc\":\"no\\u0007room\"},\"id\":5}\n", NULL};
-
+/* The descriptor is taken back all the same, and what is told is the first cause. */
 static void
 save_fails(void **state)
 {
+	static const char *const script[] = {GREETING, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR",
+		OK("3"), "HEAR", "{\"error\":{\"desc\":\"no\\u0007room\"},\"id\":4}\n", "HEAR",
+		"{\"error\":{\"desc\":\"not found\"},\"id\":5}\n", NULL};
 	CLEAN_CLOSE int fd = io_memfd("x", "", 0, NULL);
 	struct peer p;
-	struct qmp *q = peer_start(&p, failing, 0);
+	struct qmp *q = peer_start(&p, script, 0);
 	struct err e = {0};
 
 	(void)state;
 	assert_int_equal(qmp_hello(q, deadline_in_ms(LIMIT_MS), &e), 0);
 	assert_int_equal(qmp_save(q, fd, deadline_in_ms(LIMIT_MS), &e), -EIO);
-	assert_non_null(strstr(e.msg, "could not save the machine: no\\x07room"));
+	assert_non_null(strstr(e.msg, "refused xen-save-devices-state: no\\x07room"));
 	peer_end(&p, q);
+	assert_non_null(strstr(p.heard, "remove-fd"));
 }
 
-/* Never "completed": given up. */
+/* Never answered: given up. */
 static void
 save_hangs(void **state)
 {
 	static const char *const script[] = {
-		GREETING, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"), "HEAR", OK("4"), NULL};
+		GREETING, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"), NULL};
 	CLEAN_CLOSE int fd = io_memfd("x", "", 0, NULL);
 	struct peer p;
 	struct qmp *q = peer_start(&p, script, 0);
@@ -345,8 +346,7 @@ save_hangs(void **state)
 static void
 loads(void **state)
 {
-	static const char *const script[] = {
-		GREETING, "HEAR", OK("1"), "HEAR", OK("2"), "HEAR", OK("3"), NULL};
+	static const char *const script[] = {GREETING, "HEAR", OK("1"), "HEAR", OK("2"), NULL};
 	struct peer p;
 	struct qmp *q = peer_start(&p, script, 0);
 	struct err e = {0};
@@ -355,9 +355,41 @@ loads(void **state)
 	assert_int_equal(qmp_hello(q, deadline_in_ms(LIMIT_MS), &e), 0);
 	assert_int_equal(qmp_load(q, 8, deadline_in_ms(LIMIT_MS), &e), 0);
 	peer_end(&p, q);
-	assert_non_null(strstr(p.heard, "x-ignore-shared"));
-	assert_non_null(strstr(p.heard, "\"migrate-incoming\",\"id\":3,"
+	assert_non_null(strstr(p.heard, "\"migrate-incoming\",\"id\":2,"
 					"\"arguments\":{\"uri\":\"fd:8\"}}\n"));
+}
+
+static int
+address_of(const char *answer, uint64_t *ret)
+{
+	const char *script[] = {GREETING, "HEAR", OK("1"), "HEAR", answer, NULL};
+	struct peer p;
+	struct qmp *q = peer_start(&p, script, 0);
+	struct err e = {0};
+	int r;
+
+	assert_int_equal(qmp_hello(q, deadline_in_ms(LIMIT_MS), &e), 0);
+	r = qmp_memory_address(q, ret, deadline_in_ms(LIMIT_MS), &e);
+	peer_end(&p, q);
+	return r;
+}
+
+static void
+tells_where_its_memory_is(void **state)
+{
+	uint64_t at = 0;
+
+	(void)state;
+	assert_int_equal(address_of("{\"return\":\"Host virtual address for 0x0 (ram) is "
+				    "0x7f12a4000000\\r\\n\",\"id\":2}\n",
+				 &at),
+		0);
+	assert_int_equal(at, 0x7f12a4000000);
+	assert_int_equal(
+		address_of(
+			"{\"return\":\"Memory at address 0x0 is not RAM\\r\\n\",\"id\":2}\n", &at),
+		-EBADMSG);
+	assert_int_equal(address_of("{\"return\":{},\"id\":2}\n", &at), -EBADMSG);
 }
 
 int
@@ -375,6 +407,7 @@ main(void)
 		cmocka_unit_test(save_fails),
 		cmocka_unit_test(save_hangs),
 		cmocka_unit_test(loads),
+		cmocka_unit_test(tells_where_its_memory_is),
 	};
 
 	/* As the supervisor does: a peer may be gone before a command is written to it. */

@@ -357,11 +357,10 @@ descriptions(void **state)
 
 /* A machine of somebody's own, with the disk that belongs to it. */
 static void
-put_saved(const char *disk, const char *key)
+put_saved_in(const char *of, const char *disk, const char *key)
 {
-	CLEAN_FREE char *now = snapshot_boot_id(NULL);
 	struct saved s = {.key = (char *)key,
-		.boot_id = now,
+		.boot_id = (char *)of,
 		.qemu_major = 7,
 		.qemu_minor = 2,
 		.tsc_khz = 2000000,
@@ -373,6 +372,14 @@ put_saved(const char *disk, const char *key)
 	put(folder, "disk", "content");
 	if (saved_disk_of(disk, &s.disk, &e) < 0 || saved_write(folder, &s, &e) < 0)
 		fail_msg("%s", e.msg);
+}
+
+static void
+put_saved(const char *disk, const char *key)
+{
+	CLEAN_FREE char *now = snapshot_boot_id(NULL);
+
+	put_saved_in(now, disk, key);
 }
 
 static int
@@ -457,15 +464,31 @@ saved_and_used_before_the_host_started(void **state)
 	assert_int_equal(check_saved(disk, "key", 2), -EUCLEAN);
 }
 
+/* What nobody waited for is gone with a power cut, all or half of it; once settled it is not. */
+static void
+saved_before_the_host_started(void **state)
+{
+	CLEAN_FREE char *disk = xasprintf("%s/disk", folder);
+	struct err e = {0};
+
+	(void)state;
+	rate = 2000000;
+	put_saved_in("another boot", disk, "key");
+	assert_int_equal(check_saved(disk, "key", 2), -EUCLEAN);
+	if (saved_settle(folder, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(check_saved(disk, "key", 2), 0);
+}
+
 static void
 saved_damaged(void **state)
 {
 	CLEAN_FREE char *disk = xasprintf("%s/disk", folder);
 
 	(void)state;
-	put(folder, "saved.json", "{\"version\": 2}");
+	put(folder, "saved.json", "{\"version\": 1}");
 	assert_int_equal(check_saved(disk, "key", 2), -EPROTO);
-	put(folder, "saved.json", "{\"version\": 1, \"key\": \"key\"}");
+	put(folder, "saved.json", "{\"version\": 2, \"key\": \"key\"}");
 	assert_int_equal(check_saved(disk, "key", 2), -EBADMSG);
 	put(folder, "saved.json", "nothing");
 	assert_int_equal(check_saved(disk, "key", 2), -EBADMSG);
@@ -486,6 +509,7 @@ main(void)
 		TEST(saved_machine),
 		TEST(saved_with_copies),
 		TEST(saved_and_used_before_the_host_started),
+		TEST(saved_before_the_host_started),
 		TEST(saved_damaged),
 	};
 

@@ -40,7 +40,8 @@ good_machine(void)
 #define HEAD                                                                                       \
 	"qemu\n-nodefaults\n-no-user-config\n-name\npaddock\n-M\n"                                 \
 	"microvm,acpi=on,rtc=on,pit=on,pic=on,pcie=off,usb=off,isa-serial=on,x-option-roms=off,"   \
-	"graphics=off,mem-merge=off,dump-guest-core=off,memory-backend=ram\n-bios\nqboot.rom\n"
+	"graphics=off,mem-merge=off,dump-guest-core=off,suppress-vmdesc=on,memory-backend=ram\n"   \
+	"-global\nmigration.send-configuration=off\n-bios\nqboot.rom\n"
 
 #define MIDDLE                                                                                     \
 	"-display\nnone\n-parallel\nnone\n-sandbox\n"                                              \
@@ -195,9 +196,11 @@ plan_memory(void **state)
 	assert_non_null(strstr(buf_str(&clone), MEMORY_FILE "off,readonly=on,rom=off\n"));
 	assert_non_null(strstr(buf_str(&clone), "-incoming\ndefer\n"));
 	assert_null(strstr(buf_str(&clone), "-kernel\n"));
-	m.preload = true;
+	assert_null(strstr(buf_str(&clone), "\n-S\n"));
+	m.preload = m.hold = true;
 	plan_text(&m, &old);
 	assert_non_null(strstr(buf_str(&old), MEMORY_FILE "off\n"));
+	assert_non_null(strstr(buf_str(&old), "-incoming\ndefer\n-S\n"));
 }
 
 static void

@@ -52,6 +52,9 @@ int io_copy_tree(const char *from, const char *to, struct err *e);
 /* openat2(2), close-on-exec: RESOLVE_* of linux/openat2.h. A descriptor, or -1 and errno. */
 int io_openat2(int dirfd, const char *path, uint64_t flags, uint64_t resolve);
 
+/* Every file of a folder, and the folder, on the disk. Not what is below it. */
+int io_sync_files(int dirfd, struct err *e);
+
 /* mkdir -p; existing directories are fine. */
 int io_mkdirs(const char *path, mode_t mode, struct err *e);
 

@@ -41,6 +41,7 @@ struct saved {
 	int64_t created;         /* seconds since the epoch */
 	struct saved_disk disk;  /* the one that it goes on with */
 	bool copied;             /* it goes on with copies of its workspaces */
+	bool durable;            /* all of it is on the disk; else it ends with the host's boot */
 	bool used;               /* the file is there, of this boot of the host */
 	bool used_before;        /* of an earlier one: how far the disk got, nobody knows */
 };
@@ -50,6 +51,8 @@ void saved_release(struct saved *s);
 int saved_read(const char *folder, struct saved *ret, struct err *e);
 /* Writes saved.json, by which the folder becomes whole. */
 int saved_write(const char *folder, const struct saved *s, struct err *e);
+/* All of a folder, which is whole, on the disk. */
+int saved_settle(const char *folder, struct err *e);
 /* Makes "used", on the disk. */
 int saved_mark_used(const char *folder, struct err *e);
 

@@ -39,11 +39,6 @@ enum vmm_memory {
 	VMM_MEMORY_OWN,
 	VMM_MEMORY_FILE,  /* of VMM_PATH_RAM, to be saved; boots as with VMM_MEMORY_OWN */
 	VMM_MEMORY_CLONE, /* starts with what is saved there, once qmp_load has been called */
-	/*
-	 * Never runs: takes over the memory and the devices of a machine that has stopped
-	 * (qmp_send, qmp_take), so that the memory is a file, and is saved in its place.
-	 */
-	VMM_MEMORY_TAKE,
 };
 
 struct vmm_machine {
@@ -58,6 +53,7 @@ struct vmm_machine {
 	/* Descriptors as QEMU will have them. */
 	int tap_fd, link_fd, fs_fd, console_fd, qmp_fd;
 	bool preload; /* a clone: see vmm_needs_preload */
+	bool hold;    /* a clone: it runs only once it is told to ("cont") */
 	bool layer;   /* there is one between base and disk */
 	bool debug;   /* a talkative kernel */
 };
@@ -127,24 +123,39 @@ int qmp_query(struct qmp *q, const char *name, const char *arguments, uint64_t d
 /* What the greeting says: known after qmp_hello. */
 void qmp_version(const struct qmp *q, unsigned *ret_major, unsigned *ret_minor);
 /*
- * Stops the machine and writes the state of its devices, without the memory, to a file. The machine
- * does not go on afterwards.
+ * Stops the machine and writes the state of its devices, without the memory, to a file, whose
+ * descriptor is open for writing alone. The machine stays stopped, and has its disk all along.
  */
 int qmp_save(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e);
 /*
- * A clone reads that state from QEMU's own descriptor and goes on where the saved machine was, or,
- * where that had been stopped, waits to be told to. Its failure is QEMU's end.
+ * A clone reads that state from QEMU's own descriptor and goes on where the saved machine was. Its
+ * failure is QEMU's end.
  */
 int qmp_load(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e);
 /* Until that state has been read. */
 int qmp_loaded(struct qmp *q, uint64_t deadline_ms, struct err *e);
-/*
- * A machine that was stopped ("stop") begins to hand itself, memory and all, to a stream socket;
- * qmp_sent: 1 when it has, 0 not yet, -errno. It may go on ("cont") when the other end is no more.
- */
-int qmp_send(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e);
-int qmp_sent(struct qmp *q, uint64_t deadline_ms, struct err *e);
-/* VMM_MEMORY_TAKE, from QEMU's own descriptor: until it has it all. */
-int qmp_take(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e);
+/* Where in QEMU's process the guest's memory begins. */
+int qmp_memory_address(struct qmp *q, uint64_t *ret, uint64_t deadline_ms, struct err *e);
 /* Reads what is there without blocking: 1 and the event's name, 0 none, -errno (-EPIPE: gone). */
 int qmp_event(struct qmp *q, char name[64]);
+
+/*
+ * The memory of a machine that stands still, seen from outside of its QEMU (proc(5): mem, pagemap).
+ * Who opens it must be allowed to trace QEMU: its parent. Who has it open may hand it on.
+ */
+struct vmm_ram {
+	int mem, pagemap;
+	uint64_t address; /* qmp_memory_address */
+};
+#define VMM_RAM_INIT                                                                               \
+	{                                                                                          \
+		.mem = -1, .pagemap = -1                                                           \
+	}
+int vmm_ram_open(pid_t qemu, struct vmm_ram *ret, struct err *e);
+void vmm_ram_release(struct vmm_ram *m);
+/*
+ * Writes the first bytes of it to an empty file, with holes for zeros. base: what the machine is a
+ * clone of, from which pages that it has not written to are taken; -1: none. What it never touched
+ * is not read.
+ */
+int vmm_ram_save(const struct vmm_ram *m, uint64_t bytes, int base, int to, struct err *e);
