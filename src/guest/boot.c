@@ -24,6 +24,7 @@
 
 #include "devices.h"
 #include "guest.h"
+#include "static_keys.h"
 #include "step.h"
 
 #define DISK          "/dev/vda"
@@ -153,25 +154,6 @@ put(const char *path, const char *value)
 		log_debug("%s: %s", path, strerror(errno));
 }
 
-/*
- * The first control group switches code of the kernel over (static keys, the page allocator's among
- * them), which an old QEMU that emulates bears with one processor only (vmm/plan.c): one machine in
- * a dozen panicked when it was to be saved. So there is one before the others start, and ever
- * after.
- */
-static void
-switch_control_groups_on(void)
-{
-	if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL) < 0) {
-		log_warn("control groups: %s", strerror(errno));
-		return;
-	}
-	/* For dockerd, which otherwise could only count, not limit. */
-	put("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset +cpu +io +memory +pids");
-	if (mkdir("/sys/fs/cgroup/" GUEST_FROZEN, 0755) < 0 || umount("/sys/fs/cgroup") < 0)
-		log_warn("control groups: %s", strerror(errno));
-}
-
 static void
 set_kernel_knobs(void)
 {
@@ -223,7 +205,7 @@ early_boot(struct guest *g, struct err *e)
 		return r;
 	read_debug_flag();
 	log_debug("in the initramfs");
-	switch_control_groups_on();
+	static_keys_switch_on();
 	g->devices = devices_new("/modules.list", e);
 	if (g->devices == NULL)
 		return -e->code;
