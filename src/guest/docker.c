@@ -1,13 +1,15 @@
 /*
  * How this works: the socket is ours from boot on (sd_listen_fds(3)); the first connection starts
- * dockerd with it as descriptor 3.
+ * dockerd with it as descriptor 3, and beside it containerd, as Debian's services do: dockerd waits
+ * a minute for one that it is told of, and 15 s for one of its own, which a slow machine misses.
  *   IDLE    the socket is watched; a connection -> RUNNING
  *   RUNNING dockerd accepts for itself, we watch only its end. It ended well -> IDLE. It failed
- *           while somebody waits -> IDLE, where it is started once more: it gives containerd 15 s
- *           to come up, which on a slow machine are enough the second time only. It failed again
+ *           while somebody waits -> IDLE, where it is started once more. It failed again
  *           -> whoever waits in the queue is closed, so that nobody hangs on a daemon that does
  *           not come up, then IDLE: the next connection tries again.
  *   STOPPED at power-off
+ * containerd stays when dockerd ends. When it ends itself, it is started anew, unless it has just
+ * been: then dockerd fails.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,14 +44,26 @@
 #include "textblock.h"
 #include "users.h"
 
-#define SOCKET    "/run/docker.sock"
-#define DOCKERD   "/usr/sbin/dockerd"
-#define LOG       "/var/log/dockerd.log"
-#define LOG_LIMIT (1u << 20)
-#define BACKLOG   128
+#define SOCKET            "/run/docker.sock"
+#define DOCKERD           "/usr/sbin/dockerd"
+#define CONTAINERD        "/usr/bin/containerd"
+#define CONTAINERD_CONFIG "/run/paddock/containerd.toml"
+#define CONTAINERD_SOCKET "/run/containerd/containerd.sock"
+#define LOG               "/var/log/dockerd.log"
+#define LOG_LIMIT         (1u << 20)
+#define BACKLOG           128
 /* By then dockerd has told its containers to end. */
 #define DEAF_AFTER_MS 1000
 #define ENV_PID       "LISTEN_PID="
+/* A containerd that lives for less does not come up. */
+#define CONTAINERD_LIFE_MS 10000
+
+/* What dockerd does not use: the first one takes a second to start, the others look for modules. */
+static const char containerd_config[] = "version = 2\n"
+					"disabled_plugins = [\"io.containerd.grpc.v1.cri\", "
+					"\"io.containerd.snapshotter.v1.aufs\", "
+					"\"io.containerd.snapshotter.v1.btrfs\", "
+					"\"io.containerd.snapshotter.v1.zfs\"]\n";
 
 struct docker {
 	struct guest *guest;
@@ -57,8 +71,9 @@ struct docker {
 	struct loop_io *listen_io;
 	pid_t pid;  /* 0: does not run */
 	bool again; /* it has failed, and is tried once more */
-	int log_fd; /* its standard output and error */
-	struct loop_io *log_io;
+	pid_t containerd;
+	uint64_t containerd_young_until_ms;
+	int log_pipe[2]; /* what both of them say */
 	struct boundlog log;
 };
 
@@ -69,21 +84,24 @@ on_log(void *arg, uint32_t events)
 {
 	struct docker *d = arg;
 	char chunk[16384];
-	ssize_t n = read(d->log_fd, chunk, sizeof(chunk));
+	ssize_t n = read(d->log_pipe[0], chunk, sizeof(chunk));
 
 	(void)events;
-	if (n > 0) {
+	if (n > 0)
 		boundlog_write(&d->log, chunk, (size_t)n);
-		return;
-	}
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	/* The last of its writers has gone; containerd may have outlived dockerd for a moment. */
-	loop_io_del(d->log_io);
-	d->log_io = NULL;
-	close(d->log_fd);
-	d->log_fd = -1;
-	boundlog_close(&d->log);
+}
+
+static void
+log_end(struct docker *d, const char *who, int status)
+{
+	char line[96];
+	int n = snprintf(line, sizeof(line), "paddock-guest: %s %s %d\n", who,
+		WIFEXITED(status) ? "ended with code" : "was ended by signal",
+		WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+
+	boundlog_write(&d->log, line, (size_t)n);
+	if (status != 0)
+		log_debug("%.*s", n - 1, line);
 }
 
 static bool
@@ -107,18 +125,10 @@ static void
 on_docker_end(void *arg, pid_t pid, int status)
 {
 	struct docker *d = arg;
-	char line[96];
-	int n = snprintf(line, sizeof(line), "paddock-guest: dockerd %s %d\n",
-		WIFEXITED(status) ? "ended with code" : "was ended by signal",
-		WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 
 	(void)pid;
 	d->pid = 0;
-	boundlog_write(&d->log, line, (size_t)n);
-	if (d->log_fd < 0)
-		boundlog_close(&d->log);
-	if (status != 0)
-		log_debug("%.*s", n - 1, line);
+	log_end(d, "dockerd", status);
 	if (status != 0 && d->again)
 		drop_waiting(d);
 	d->again = status != 0 && !d->again && somebody_waits(d);
@@ -126,15 +136,14 @@ on_docker_end(void *arg, pid_t pid, int status)
 		docker_arm(d);
 }
 
-/* In the child: LISTEN_PID must name the very process, which only now exists. */
 static int
-docker_prepare(void *arg, struct err *e)
+daemon_prepare(void *arg, struct err *e)
 {
 	struct rlimit files = {1 << 20, 1 << 20}, core = {0, RLIM_INFINITY};
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
+	(void)arg;
 	(void)e;
-	snprintf(arg, 16, "%d", (int)getpid());
 	/* As its unit file has it: of the guest's programs it goes late, but before us. */
 	if (fd >= 0 && write(fd, "-500", 4) < 0)
 		errno = 0;
@@ -144,8 +153,16 @@ docker_prepare(void *arg, struct err *e)
 	return 0;
 }
 
+/* In the child: LISTEN_PID must name the very process, which only now exists. */
+static int
+docker_prepare(void *arg, struct err *e)
+{
+	snprintf(arg, 16, "%d", (int)getpid());
+	return daemon_prepare(NULL, e);
+}
+
 static void
-docker_env(const struct docker *d, struct strv *env)
+daemon_env(const struct docker *d, struct strv *env)
 {
 	static const struct guest_user root = {.name = "root", .home = "/root", .shell = "/bin/sh"};
 
@@ -154,8 +171,6 @@ docker_env(const struct docker *d, struct strv *env)
 	guest_base_env(d->guest, &root, env);
 	path = xasprintf(RUNC_DIR ":%s", strv_getenv(env, "PATH"));
 	strv_setenv(env, "PATH", path);
-	strv_setenv(env, "LISTEN_FDS", "1");
-	strv_add(env, ENV_PID "               ");
 }
 
 /* What makes its containers trust whom the guest trusts: our runc, and the files that it names. */
@@ -178,56 +193,106 @@ put_trust(struct err *e)
 	return r;
 }
 
-/* A pipe: its write end is for dockerd, the read end for on_log. */
 static int
-open_log(struct docker *d, int *ret_write, struct err *e)
+open_log(struct docker *d, struct err *e)
 {
-	int p[2];
-
-	if (pipe2(p, O_CLOEXEC) < 0)
+	if (d->log_pipe[0] >= 0)
+		return 0;
+	if (pipe2(d->log_pipe, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "docker: pipe");
-	io_set_nonblock(p[0], true);
+	io_set_nonblock(d->log_pipe[0], true);
 	/* At power-off nobody reads it: room for all that dockerd says while it stops. */
-	fcntl(p[1], F_SETPIPE_SZ, 1 << 20);
-	if (d->log_io != NULL) {
-		/* A child of the last dockerd still holds the old one; nobody reads that any more.
-		 */
-		loop_io_del(d->log_io);
-		close(d->log_fd);
-	}
-	d->log_fd = p[0];
-	d->log_io = loop_io_add(d->guest->loop, p[0], EPOLLIN, on_log, d);
-	*ret_write = p[1];
+	fcntl(d->log_pipe[1], F_SETPIPE_SZ, 1 << 20);
+	loop_io_add(d->guest->loop, d->log_pipe[0], EPOLLIN, on_log, d);
 	return 0;
 }
 
 static int
-docker_start(struct docker *d, struct err *e)
+daemon_spawn(struct docker *d, struct proc_spec *spec, pid_t *ret_pid, struct err *e)
+{
+	spec->cwd = "/";
+	spec->new_session = true;
+	spec->fds[0] = -1;
+	spec->fds[1] = spec->fds[2] = d->log_pipe[1];
+	return proc_spawn(spec, ret_pid, NULL, e);
+}
+
+static int containerd_start(struct docker *d, struct err *e);
+
+static void
+on_containerd_end(void *arg, pid_t pid, int status)
+{
+	struct docker *d = arg;
+	struct err e;
+
+	(void)pid;
+	d->containerd = 0;
+	log_end(d, "containerd", status);
+	if (d->pid == 0 || d->guest->shutting_down)
+		return;
+	if (deadline_left_ms(d->containerd_young_until_ms) > 0)
+		kill(d->pid, SIGKILL);
+	else if (containerd_start(d, &e) < 0)
+		log_warn("docker: %s", e.msg);
+}
+
+static int
+containerd_start(struct docker *d, struct err *e)
 {
 	CLEAN_STRV struct strv env = {0};
-	CLEAN_CLOSE int log = -1;
-	char *argv[] = {(char *)"dockerd", (char *)"-H", (char *)"fd://",
-		(char *)"--shutdown-timeout", (char *)"6", NULL};
+	char *argv[] = {(char *)"containerd", (char *)"--config", (char *)CONTAINERD_CONFIG, NULL};
 	struct proc_spec spec = {
-		.file = DOCKERD, .argv = argv, .nfds = 4, .cwd = "/", .new_session = true};
-	int r = open_log(d, &log, e);
+		.file = CONTAINERD, .argv = argv, .nfds = 3, .prepare = daemon_prepare};
+	int r;
+
+	if (d->containerd != 0)
+		return 0;
+	r = text_write(CONTAINERD_CONFIG, containerd_config, strlen(containerd_config), 0644, e);
+	if (r < 0)
+		return r;
+	daemon_env(d, &env);
+	spec.envp = env.v;
+	d->containerd_young_until_ms = deadline_in_ms(CONTAINERD_LIFE_MS);
+	r = daemon_spawn(d, &spec, &d->containerd, e);
+	if (r == 0)
+		loop_child_watch(d->guest->loop, d->containerd, on_containerd_end, d);
+	return r;
+}
+
+static int
+dockerd_start(struct docker *d, struct err *e)
+{
+	CLEAN_STRV struct strv env = {0};
+	char *argv[] = {(char *)"dockerd", (char *)"-H", (char *)"fd://",
+		(char *)"--shutdown-timeout", (char *)"6",
+		d->containerd != 0 ? (char *)"--containerd=" CONTAINERD_SOCKET : NULL, NULL};
+	struct proc_spec spec = {
+		.file = DOCKERD, .argv = argv, .nfds = 4, .prepare = docker_prepare};
+	int r;
+
+	daemon_env(d, &env);
+	strv_setenv(&env, "LISTEN_FDS", "1");
+	strv_add(&env, ENV_PID "               ");
+	spec.envp = env.v;
+	spec.fds[3] = d->listen_fd;
+	spec.arg = env.v[env.n - 1] + strlen(ENV_PID);
+	r = daemon_spawn(d, &spec, &d->pid, e);
+	if (r == 0)
+		loop_child_watch(d->guest->loop, d->pid, on_docker_end, d);
+	return r;
+}
+
+/* An image without containerd has a dockerd that brings its own. */
+static int
+docker_start(struct docker *d, struct err *e)
+{
+	int r = open_log(d, e);
 
 	if (r == 0)
 		r = put_trust(e);
-	if (r < 0)
-		return r;
-	docker_env(d, &env);
-	spec.envp = env.v;
-	spec.fds[0] = -1;
-	spec.fds[1] = spec.fds[2] = log;
-	spec.fds[3] = d->listen_fd;
-	spec.prepare = docker_prepare;
-	spec.arg = env.v[env.n - 1] + strlen(ENV_PID);
-	r = proc_spawn(&spec, &d->pid, NULL, e);
-	if (r < 0)
-		return r;
-	loop_child_watch(d->guest->loop, d->pid, on_docker_end, d);
-	return 0;
+	if (r == 0 && access(CONTAINERD, X_OK) == 0)
+		r = containerd_start(d, e);
+	return r == 0 ? dockerd_start(d, e) : r;
 }
 
 static void
@@ -293,7 +358,7 @@ guest_docker_listen(struct guest *g, struct err *e)
 	d = xcalloc(1, sizeof(*d));
 	*d = (struct docker){.guest = g,
 		.listen_fd = fd,
-		.log_fd = -1,
+		.log_pipe = {-1, -1},
 		.log = {.path = LOG, .limit = LOG_LIMIT, .fd = -1}};
 	d->listen_io = loop_io_add(g->loop, fd, EPOLLIN, on_connection, d);
 	g->docker = d;
@@ -326,13 +391,15 @@ guest_docker_stop(struct guest *g, uint64_t limit_ms)
 	struct docker *d = g->docker;
 	uint64_t deadline = deadline_in_ms(limit_ms);
 
-	if (d == NULL || d->pid == 0)
+	if (d == NULL)
 		return;
-	kill(d->pid, SIGTERM);
-	if (!await_end(d, deadline_in_ms(DEAF_AFTER_MS))) {
-		deaf_kill();
-		await_end(d, deadline);
+	if (d->pid != 0) {
+		kill(d->pid, SIGTERM);
+		if (!await_end(d, deadline_in_ms(DEAF_AFTER_MS))) {
+			deaf_kill();
+			await_end(d, deadline);
+		}
+		d->pid = 0;
 	}
-	d->pid = 0;
 	boundlog_close(&d->log);
 }

@@ -67,6 +67,9 @@ warm(void)
 		"ls -l /",
 		"env",
 		"git --version",
+		/* What dockerd and iptables would ask the kernel for one by one. */
+		"modprobe -aq overlay br_netfilter nf_conntrack_netlink xfrm_user veth nft_compat "
+		"nft_chain_nat xt_addrtype xt_conntrack xt_MASQUERADE",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
