@@ -41,6 +41,7 @@
 #include "guest.h"
 #include "oci.h"
 #include "runc.h"
+#include "setkey.h"
 #include "textblock.h"
 #include "users.h"
 
@@ -178,6 +179,7 @@ static int
 put_trust(struct err *e)
 {
 	static const char *const us = "/proc/1/exe"; /* no file system has it any more */
+	static const char *const names[] = {RUNC_DIR "/runc", RUNC_DIR "/" SETKEY_NAME};
 	int r = io_mkdirs(RUNC_DIR, 0755, e);
 
 	if (r == 0)
@@ -188,8 +190,9 @@ put_trust(struct err *e)
 	if (r == 0)
 		r = text_write(
 			OCI_TRUST_SOURCES "/apt.conf", OCI_APT_CONF, strlen(OCI_APT_CONF), 0644, e);
-	if (r == 0 && symlink(us, RUNC_DIR "/runc") < 0 && errno != EEXIST)
-		return err_sys(e, errno, "create '%s'", RUNC_DIR "/runc");
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(names); i++)
+		if (symlink(us, names[i]) < 0 && errno != EEXIST)
+			r = err_sys(e, errno, "create '%s'", names[i]);
 	return r;
 }
 

@@ -17,6 +17,7 @@
 
 #include "guest.h"
 #include "runc.h"
+#include "setkey.h"
 #include "ssh_agent.h"
 
 static void __attribute__((noreturn)) give_up(const char *what, const struct err *e)
@@ -66,6 +67,8 @@ main(int argc, char **argv)
 		return ssh_agent_main(SSH_LINE_SOCKET);
 	if (getpid() != 1 && argc > 0 && strcmp(basename(argv[0]), "runc") == 0)
 		return guest_runc(argv);
+	if (getpid() != 1 && argc > 0 && strcmp(basename(argv[0]), SETKEY_NAME) == 0)
+		return guest_setkey(argv);
 	if (getpid() != 1) {
 		fprintf(stderr, "paddock-guest runs as the first process of a sandbox's machine\n");
 		return 2;

@@ -6,6 +6,8 @@
 
 #include "certs.h"
 #include "oci.h"
+#include "runc.h"
+#include "setkey.h"
 
 #define BUNDLE   OCI_TRUST_DIR "/ca-certificates.crt"
 #define EXTRA    OCI_TRUST_DIR "/ca-extra.crt"
@@ -96,6 +98,28 @@ add_mounts(json_t *config, bool (*has)(const char *source), struct err *e)
 	return 0;
 }
 
+/* Those of dockerd: "/proc/PID/exe" under this name. */
+static void
+replace_hooks(json_t *config)
+{
+	json_t *hook;
+	size_t i;
+
+	json_array_foreach (
+		json_object_get(json_object_get(config, "hooks"), "prestart"), i, hook) {
+		const char *path = json_string_value(json_object_get(hook, "path"));
+		const char *name =
+			json_string_value(json_array_get(json_object_get(hook, "args"), 0));
+
+		if (path == NULL || name == NULL || strcmp(name, SETKEY_NAME) != 0 ||
+			json_object_get(hook, "env") != NULL)
+			continue;
+		json_object_set_new(
+			hook, "env", json_pack("[o]", json_sprintf(SETKEY_REAL "=%s", path)));
+		json_object_set_new(hook, "path", json_string(RUNC_DIR "/" SETKEY_NAME));
+	}
+}
+
 static int
 append(const char *data, size_t n, void *arg)
 {
@@ -104,8 +128,8 @@ append(const char *data, size_t n, void *arg)
 }
 
 int
-oci_add_trust(const char *text, enum oci_kind kind, bool (*has)(const char *source),
-	struct buf *out, struct err *e)
+oci_amend(const char *text, enum oci_kind kind, bool (*has)(const char *source), struct buf *out,
+	struct err *e)
 {
 	json_error_t why;
 	json_auto_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &why);
@@ -122,5 +146,7 @@ oci_add_trust(const char *text, enum oci_kind kind, bool (*has)(const char *sour
 	if (r == 0 && kind == OCI_CONTAINER)
 		r = json_is_object(root) ? add_mounts(root, has, e)
 					 : err_set(e, EINVAL, "no object");
+	if (r == 0 && kind == OCI_CONTAINER)
+		replace_hooks(root);
 	return r == 0 ? json_dump_callback(root, append, out, JSON_COMPACT) : r;
 }

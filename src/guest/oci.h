@@ -1,7 +1,8 @@
 #pragma once
 /*
- * The guest's trusted certificates for containers: files that are mounted, and variables that name
- * them, put into what a container runtime is told (OCI runtime specification 1.x, config.md). Pure.
+ * What a container runtime is told (OCI runtime specification 1.x, config.md), with what the guest
+ * adds. Pure. The guest's trusted certificates: files that are mounted, and variables that name
+ * them. And a hook that is this program instead of dockerd (setkey.c).
  *
  * The files come to lie in the container's own /dev, a tmpfs that is made at its start, so that
  * nothing of them stays behind in its root file system or in an image that is made of it.
@@ -36,8 +37,8 @@ enum oci_kind {
 
 /*
  * The text with the mounts of those files for which has() is true, and with the variables that name
- * no file that is left out. What the image or the caller has set stays. Appends to out;
- * -EINVAL: it is no such JSON.
+ * no file that is left out. What the image or the caller has set stays; dockerd's hook for the
+ * network is replaced. Appends to out; -EINVAL: it is no such JSON.
  */
-int oci_add_trust(const char *text, enum oci_kind kind, bool (*has)(const char *source),
+int oci_amend(const char *text, enum oci_kind kind, bool (*has)(const char *source),
 	struct buf *out, struct err *e);

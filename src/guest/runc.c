@@ -1,7 +1,7 @@
 /*
  * dockerd's runc, and its BuildKit's: found first in their PATH, it is this program under another
- * name. It puts the guest's trusted certificates into what the container is made of, then becomes
- * the runc of the image. What it cannot read it leaves alone, so that no container fails for it.
+ * name. It amends what the container is made of (oci.h), then becomes the runc of the image. What
+ * it cannot read it leaves alone, so that no container fails for it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -75,14 +75,14 @@ rewrite(const char *path, enum oci_kind kind, struct err *e)
 		return err_sys(e, errno, "'%s'", path);
 	r = io_read_file(AT_FDCWD, path, SPEC_MAX, &old, e);
 	if (r == 0)
-		r = oci_add_trust(buf_str(&old), kind, is_there, &new, e);
+		r = oci_amend(buf_str(&old), kind, is_there, &new, e);
 	if (r < 0)
 		return err_prefix(e, "'%s'", path);
 	return text_write(path, new.data, new.len, st.st_mode & 07777, e);
 }
 
 static int
-add_trust(const struct runc_call *c, struct err *e)
+amend(const struct runc_call *c, struct err *e)
 {
 	static const char *const making[] = {"create", "run", "restore"};
 	CLEAN_FREE char *config = xasprintf("%s/config.json", c->bundle);
@@ -108,7 +108,7 @@ guest_runc(char **argv)
 
 	log_init("runc", LOG_WARN);
 	runc_parse(argv + 1, &c);
-	if (add_trust(&c, &e) < 0)
+	if (amend(&c, &e) < 0)
 		log_warn("the sandbox's certificates are not in this container: %s", e.msg);
 	for (size_t i = 0; i < ARRAY_LEN(places); i++)
 		execv(places[i], argv);

@@ -56,7 +56,7 @@ added(const char *text, enum oci_kind kind, bool (*has)(const char *))
 	struct err e = {0};
 	json_t *j;
 
-	if (oci_add_trust(text, kind, has, &out, &e) < 0)
+	if (oci_amend(text, kind, has, &out, &e) < 0)
 		fail_msg("%s", e.msg);
 	j = json_loads(buf_str(&out), 0, NULL);
 	assert_non_null(j);
@@ -167,9 +167,27 @@ no_such_json(void **state)
 		CLEAN_BUF struct buf out = BUF_INIT;
 		struct err e = {0};
 
-		if (oci_add_trust(bad[i], OCI_CONTAINER, all, &out, &e) != -EINVAL || out.len != 0)
+		if (oci_amend(bad[i], OCI_CONTAINER, all, &out, &e) != -EINVAL || out.len != 0)
 			fail_msg("taken: %s", bad[i]);
 	}
+}
+
+/* dockerd's for the network, and no other. */
+static void
+hook(void **state)
+{
+	json_auto_t *j =
+		added("{\"hooks\":{\"prestart\":[{\"path\":\"/bin/mine\",\"args\":[\"mine\"]},"
+		      "{\"path\":\"/proc/7/exe\",\"args\":[\"libnetwork-setkey\",\"-exec-root=/"
+		      "r\",\"c\",\"k\"]}]}}",
+			OCI_CONTAINER, none);
+	CLEAN_FREE char *text = json_dumps(json_object_get(j, "hooks"), JSON_COMPACT);
+
+	(void)state;
+	assert_string_equal(text,
+		"{\"prestart\":[{\"path\":\"/bin/mine\",\"args\":[\"mine\"]},"
+		"{\"path\":\"" RUNC_DIR "/libnetwork-setkey\",\"args\":[\"libnetwork-setkey\","
+		"\"-exec-root=/r\",\"c\",\"k\"],\"env\":[\"PADDOCK_SETKEY=/proc/7/exe\"]}]}");
 }
 
 static void
@@ -219,6 +237,7 @@ main(void)
 		cmocka_unit_test(what_is_set_stays),
 		cmocka_unit_test(only_what_is_there),
 		cmocka_unit_test(no_such_json),
+		cmocka_unit_test(hook),
 		cmocka_unit_test(command_lines),
 	};
 
