@@ -62,7 +62,8 @@ session_redraw_end(struct session *s)
 
 /*
  * Full-screen programs draw again when the size changes, and many only if it really does: where it
- * would not, it is another one for a moment (as dtach and screen do).
+ * would not, it is another one for a moment (as dtach and screen do). In both directions, for some
+ * look at the width alone.
  */
 static void
 make_redraw(struct session *s, uint16_t rows, uint16_t cols)
@@ -79,7 +80,7 @@ make_redraw(struct session *s, uint16_t rows, uint16_t cols)
 	s->cols = cols;
 	s->redraw_seen = false;
 	s->redraw_deadline_ms = deadline_in_ms(REDRAW_MAX_MS);
-	session_set_size(s, rows > 1 ? rows - 1 : 2, cols);
+	session_set_size(s, rows > 1 ? rows - 1 : 2, cols > 1 ? cols - 1 : 2);
 	loop_timer_del(s->redraw);
 	s->redraw = loop_timer_add(s->all->guest->loop, REDRAW_MS, on_redraw, s);
 }

@@ -191,6 +191,29 @@ while sys.stdin.readline().strip() != \"end\": pass"'
 	equal "$(screen redraw | head -n 19)" "$(seq 1 19)"
 	term_key redraw q
 	line_shows redraw 'box>'
+	# In the same window, and by a program that draws for another width alone.
+	cat > "$E2E/ws/app/width.py" <<-'PY'
+		import shutil, signal
+		drawn = 0
+		def draw(*_):
+		    global drawn
+		    columns = shutil.get_terminal_size().columns
+		    if columns != drawn:
+		        drawn = columns
+		        print("width", columns, flush=True)
+		signal.signal(signal.SIGWINCH, draw)
+		draw()
+		while True:
+		    signal.pause()
+	PY
+	term_type redraw 'clear; python3 width.py'
+	line_shows redraw 'width 100'
+	term_key redraw C-p C-q
+	line_shows redraw 'host\$'
+	term_type redraw 'clear; paddock attach term'
+	line_shows redraw 'width 100'
+	term_key redraw C-c
+	line_shows redraw 'box>'
 	leave redraw
 }
 
