@@ -41,8 +41,8 @@ screen_of() {
 	codex) echo "YOLO mode" ;;
 	gemini) echo "Type your message" ;;
 	opencode) echo "Ask anything" ;;
-	copilot) echo "/login" ;;
-	amp) echo "ampcode.com" ;;
+	copilot) echo "Please use /login to sign in" ;;
+	amp) echo "Would you like to log in to Amp?" ;;
 	esac
 }
 
