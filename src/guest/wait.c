@@ -24,6 +24,10 @@
 #include "step.h"
 
 #define WARM_LIMIT_MS 30000
+/* What dockerd and iptables would ask the kernel for one by one. */
+#define LOAD_MODULES                                                                               \
+	"modprobe -aq overlay br_netfilter nf_conntrack_netlink xfrm_user veth nft_compat "        \
+	"nft_chain_nat xt_addrtype xt_conntrack xt_MASQUERADE"
 
 #define ARGUMENT "paddock.snapshot="
 
@@ -67,9 +71,7 @@ warm(void)
 		"ls -l /",
 		"env",
 		"git --version",
-		/* What dockerd and iptables would ask the kernel for one by one. */
-		"modprobe -aq overlay br_netfilter nf_conntrack_netlink xfrm_user veth nft_compat "
-		"nft_chain_nat xt_addrtype xt_conntrack xt_MASQUERADE",
+		LOAD_MODULES,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
