@@ -9,7 +9,7 @@ run='qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring uidmap e2fspro
 	tar git ca-certificates'
 check='libcmocka-dev bats cpio tmux jq curl python3 git gcc clang clang-format clang-tidy
 	cppcheck shellcheck mandoc bsdextrautils iproute2
-	docker-registry nghttp2-server ngtcp2-server openssh-client openssh-server redis-server procps psmisc util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin attr'
+	docker-registry nghttp2-server ngtcp2-server openssh-client openssh-server redis-server procps psmisc strace util-linux busybox-static sudo file openssl make sqlite3 libcap2-bin attr'
 # What the benches compare with.
 bench='bubblewrap haproxy mitmproxy podman squid-openssl tinyproxy'
 

@@ -263,3 +263,13 @@ being_forked() {
 	equal "$(pd fork -q zz)" zz-2
 	equal "$(find "$E2E/data/paddock/sandboxes" -path '*/checkpoints/*')" ""
 }
+
+@test "QEMU is killed while it is saved for a fork: no fork is there, and the original boots" {
+	in_box zz 'echo last > ~/last; sync'
+	run -125 killed_once "$(role_pid zz supervisor)" save "$(role_pid zz qemu)" \
+		"$PADDOCK" fork -q zz never
+	wait_until 20 box_is zz stopped
+	lacks "$(pd ls -q)" never
+	equal "$(in_box zz 'cat ~/kept ~/last')" $'kept\nlast'
+	equal "$(find "$E2E/data/paddock/sandboxes" -path '*/checkpoints/*')" ""
+}

@@ -112,6 +112,40 @@ kill_hard() {
 	kill -KILL "$1" && wait_until 20 pid_gone "$1"
 }
 
+# killed_once ROOT NAME VICTIM COMMAND...: as soon as a process of this name is there below ROOT (a
+# pid, or "job": the command itself), VICTIM (a pid, or "it") ends by force. What the command says is
+# in $E2E/out; the result is its own. It does not wait between its looks: what it waits for is short.
+killed_once() {
+	python3 - "$E2E/out" "$@" <<-'PY'
+		import os, signal, subprocess, sys, time
+
+		out, root, name, victim = sys.argv[1:5]
+		with open(out, "w") as f:
+		    job = subprocess.Popen(sys.argv[5:], stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+
+		def read(path):
+		    try:
+		        with open(path) as f:
+		            return f.read()
+		    except OSError:
+		        return ""
+
+		def below(pid):
+		    for child in read(f"/proc/{pid}/task/{pid}/children").split():
+		        yield child
+		        yield from below(child)
+
+		end = time.monotonic() + 60
+		while time.monotonic() < end:
+		    for pid in below(job.pid if root == "job" else root):
+		        if read(f"/proc/{pid}/comm") == name + "\n":
+		            os.kill(int(pid if victim == "it" else victim), signal.SIGKILL)
+		            sys.exit(job.wait(60))
+		job.kill()
+		sys.exit("there was none")
+	PY
+}
+
 # equal ACTUAL EXPECTED / has TEXT PART / lacks TEXT PART: assertions that say what they saw.
 equal() {
 	[ "$1" = "$2" ] || { printf 'got      %q\nexpected %q\n' "$1" "$2" >&2; return 1; }

@@ -123,40 +123,25 @@ goes_on() { # SANDBOX PID COUNT
 	wait_until 60 goes_on zz "$pid" "$count"
 }
 
-# killed_while_saving SANDBOX ROLE COMMAND...: as soon as its memory is being written, one of the
-# sandbox's processes ends by force. What the command says is in $E2E/out; the result is its own.
-killed_while_saving() {
-	local supervisor victim=save
-	supervisor=$(role_pid "$1" supervisor)
-	[ "$2" = save ] || victim=$(role_pid "$1" "$2")
-	python3 - "$supervisor" "$victim" "$E2E/out" "${@:3}" <<-'PY'
-		import os, signal, subprocess, sys, time
-		supervisor, victim, out = sys.argv[1:4]
-		with open(out, "w") as f:
-		    job = subprocess.Popen(sys.argv[4:], stdin=subprocess.DEVNULL, stdout=f, stderr=f)
-		end = time.monotonic() + 60
-		while time.monotonic() < end:
-		    for pid in open(f"/proc/{supervisor}/task/{supervisor}/children").read().split():
-		        try:
-		            name = open(f"/proc/{pid}/comm").read()
-		        except OSError:
-		            continue
-		        if name == "save\n":
-		            os.kill(int(pid if victim == "save" else victim), signal.SIGKILL)
-		            sys.exit(job.wait(60))
-		job.kill()
-		sys.exit("it is not saved")
-	PY
+@test "QEMU is killed while it wakes: nothing was used up, and it wakes" {
+	local pid count
+	read -r pid count <<< "$(live zz)"
+	pd suspend zz >/dev/null
+	run -125 killed_once job qemu-system-x86 it "$PADDOCK" exec -q zz true
+	has "$(cat "$E2E/out")" "cannot go on where it was suspended"
+	box_is zz suspended
+	wait_until 60 goes_on zz "$pid" "$count"
 }
 
 @test "killed while it is saved: it goes on, or boots from its disk; nothing half-made is found" {
-	local pid count
+	local pid count supervisor
 	read -r pid count <<< "$(live zz)"
-	run -125 killed_while_saving zz save "$PADDOCK" suspend zz
+	supervisor=$(role_pid zz supervisor)
+	run -125 killed_once "$supervisor" save it "$PADDOCK" suspend zz
 	has "$(cat "$E2E/out")" "runs on"
 	wait_until 30 goes_on zz "$pid" "$count"
 	in_box zz 'echo data > ~/data && sync'
-	run ! killed_while_saving zz supervisor "$PADDOCK" suspend zz
+	run ! killed_once "$supervisor" save "$supervisor" "$PADDOCK" suspend zz
 	wait_until 20 no_pids zz
 	equal "$(in_box zz 'cat ~/data; head -n 1 kept')" $'data\nfirst'
 	equal "$(find "$E2E/data/paddock/sandboxes/zz" -name '*suspend*')" ""
@@ -196,6 +181,17 @@ killed_while_saving() {
 	in_box zz 'rm ~/more; sync'
 	pd rollback -q zz clean >/dev/null
 	in_box zz 'test -e ~/more'
+	# Killed between its renames, of which the disk's is the last: the disk is the one it had.
+	in_box zz 'echo now > ~/now; sync'
+	run -137 strace -o /dev/null -e trace=rename -e inject=rename:signal=KILL:when=4 \
+		"$PADDOCK" rollback -q zz clean
+	test -e "$E2E/data/paddock/sandboxes/zz/suspended/saved.json"
+	run --separate-stderr pd exec zz cat /home/agent/now
+	equal "$output" now
+	has "$stderr" "is lost, it boots"
+	pd rollback -q zz clean >/dev/null
+	equal "$(in_box zz 'cat ~/more; ls ~/now 2>&1 || :; kill -0 "$(cat /tmp/pid)" && echo lives')" \
+		$'more\nls: cannot access \'/home/agent/now\': No such file or directory\nlives'
 	equal "$(pd checkpoint rm zz clean)" clean
 	run --separate-stderr pd rollback zz
 	fails_with 125 "has no checkpoint"
