@@ -75,6 +75,18 @@ replace_file(const char *path, const void *p, size_t n, unsigned mode, struct er
 	return 0;
 }
 
+/*
+ * At its end: a fraction of what a new file costs. A crash may leave the first part of the block,
+ * which the next start replaces (textblock_replace), or of its marker, which is a comment.
+ */
+static int
+append_file(const char *path, const void *p, size_t n)
+{
+	CLEAN_CLOSE int fd = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : io_write_full(fd, p, n, UINT64_MAX);
+}
+
 int
 text_write(const char *path, const void *p, size_t n, unsigned mode, struct err *e)
 {
@@ -97,6 +109,9 @@ textblock_apply(const char *path, const char *content, unsigned mode, struct err
 		return r;
 	textblock_replace(buf_str(&old), content, &new);
 	if (new.len == old.len && (new.len == 0 || memcmp(new.data, old.data, new.len) == 0))
+		return 0;
+	if (old.len > 0 && new.len > old.len && memcmp(new.data, old.data, old.len) == 0 &&
+		append_file(path, new.data + old.len, new.len - old.len) == 0)
 		return 0;
 	return replace_file(path, new.data, new.len, mode, e);
 }

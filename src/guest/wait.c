@@ -18,12 +18,14 @@
 #include <base/proc.h>
 #include <wire/line.h>
 
+#include "certs.h"
 #include "devices.h"
 #include "guest.h"
 #include "netcfg.h"
 #include "step.h"
 
 #define WARM_LIMIT_MS 30000
+#define WARM_FILE_MAX (16u << 20)
 /* What dockerd and iptables would ask the kernel for one by one. */
 #define LOAD_MODULES                                                                               \
 	"modprobe -aq overlay br_netfilter nf_conntrack_netlink xfrm_user veth nft_compat "        \
@@ -73,7 +75,15 @@ warm(void)
 		"git --version",
 		LOAD_MODULES,
 	};
+	/* What the identity is put into. */
+	static const char *const files[] = {CERTS_BUNDLE, "/etc/hosts", "/etc/hostname",
+		"/etc/resolv.conf", "/etc/gitconfig", "/etc/machine-id"};
 
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		CLEAN_BUF struct buf b = BUF_INIT;
+
+		(void)io_read_file(AT_FDCWD, files[i], WARM_FILE_MAX, &b, NULL);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		char *argv[] = {(char *)"/bin/sh", (char *)"-c", (char *)commands[i], NULL};
 		struct err e = {0};

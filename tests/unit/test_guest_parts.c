@@ -152,6 +152,36 @@ block_file(void **state)
 	assert_true(text_write("/nonexistent/x", "z", 1, 0644, &e) < 0);
 }
 
+/* The first time it is put to the end of the very file; one that a crash has cut is made whole. */
+static void
+textblock_at_the_end(void **state)
+{
+	CLEAN_FREE char *path = in_dir("end"), *whole = NULL, *mended = NULL;
+	struct stat before, after;
+	struct err e = {0};
+
+	(void)state;
+	put(path, "old\n");
+	assert_int_equal(stat(path, &before), 0);
+	assert_int_equal(textblock_apply(path, "x\n", 0644, &e), 0);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(before.st_ino == after.st_ino);
+	whole = slurp(path);
+	assert_string_equal(whole, "old\n" B "x\n" E);
+	for (off_t cut = (off_t)strlen("old\n" B); cut < (off_t)strlen(whole); cut++) {
+		CLEAN_FREE char *text = NULL;
+
+		assert_int_equal(truncate(path, cut), 0);
+		assert_int_equal(textblock_apply(path, "x\n", 0644, &e), 0);
+		text = slurp(path);
+		assert_string_equal(text, whole);
+	}
+	/* Another one takes its place, in a file of its own. */
+	assert_int_equal(textblock_apply(path, "other\n", 0644, &e), 0);
+	mended = slurp(path);
+	assert_string_equal(mended, "old\n" B "other\n" E);
+}
+
 #define CERT(x) "-----BEGIN CERTIFICATE-----\n" x "\n-----END CERTIFICATE-----\n"
 
 static void
@@ -497,6 +527,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(block_table),
 		cmocka_unit_test(block_file),
+		cmocka_unit_test(textblock_at_the_end),
 		cmocka_unit_test(certs_only_new),
 		cmocka_unit_test(certs_life),
 		cmocka_unit_test(user_table),
