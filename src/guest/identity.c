@@ -163,14 +163,19 @@ set_timezone(struct guest *g, const struct identity *i, struct err *e)
 static int
 set_certificates(struct guest *g, const struct identity *i, struct err *e)
 {
-	static const struct certs_paths paths = {CERTS_BUNDLE, CERTS_HOST, CERTS_STAMP};
+	static const struct certs_paths paths = {
+		CERTS_BUNDLE, CERTS_HOST, CERTS_STAMP, CERTS_LOCAL, CERTS_LINKS};
 	CLEAN_BUF struct buf pem = BUF_INIT;
 	int r;
 
 	(void)g;
 	buf_append(&pem, i->ca_pem.data, i->ca_pem.len);
 	r = certs_apply(&paths, buf_str(&pem), e);
-	return r < 0 ? err_prefix(e, "certificates") : 0;
+	if (r < 0)
+		return err_prefix(e, "certificates");
+	if (r > 0)
+		certs_tell_java();
+	return 0;
 }
 
 /* git-config(1): quoted, with \ and " escaped; what has control characters is left out. */

@@ -13,10 +13,13 @@
 #include "hooks.h"
 #include "plan.h"
 
-/* What a sandbox does not read. pack.sh leaves the same rules behind for later packages. */
+/*
+ * What a sandbox does not read. pack.sh leaves the same rules behind for later packages. The manual
+ * pages' folders stay: update-alternatives, in the postinst of a JRE for one, fails without them.
+ */
 static const char *const dpkg_options[] = {
 	/* Nothing of a half-made image is kept, so nothing needs fsync while it is made. */
-	"force-unsafe-io", "path-exclude=/usr/share/man/*", "path-exclude=/usr/share/doc/*",
+	"force-unsafe-io", "path-exclude=/usr/share/man/*.gz", "path-exclude=/usr/share/doc/*",
 	"path-include=/usr/share/doc/*/copyright", "path-exclude=/usr/share/info/*",
 	"path-exclude=/usr/share/locale/*", "path-include=/usr/share/locale/locale.alias"};
 

@@ -159,3 +159,37 @@ PY')" "101 there and back"
 	run pd network check tls https://h2.test/page
 	has "$output" "its TLS is looked into"
 }
+
+fetch_by_java() {
+	in_box java 'java Fetch.java https://files.test/page'
+} 2>/dev/null
+
+# Minutes, most of them downloads.
+@test "Java, whose list of authorities is its own: from the kit, and installed later (PADDOCK_JAVA=1)" {
+	[ -n "${PADDOCK_JAVA:-}" ] || skip "PADDOCK_JAVA is not set"
+	printf 'name: java\npackages: [default-jdk-headless]\ncommand: [sh]\n' > "$E2E/java.yaml"
+	cat > "$E2E/ws/app/Fetch.java" <<-'JAVA'
+		import java.net.URI;
+		import java.net.http.*;
+		class Fetch {
+		    public static void main(String[] words) throws Exception {
+		        HttpRequest q = HttpRequest.newBuilder(URI.create(words[0])).build();
+		        System.out.print(HttpClient.newHttpClient().send(q, HttpResponse.BodyHandlers.ofString()).body());
+		    }
+		}
+	JAVA
+	PD_LIMIT=1800 pd create -q --name java --allow-network files.test --resolve "files.test:443:127.0.0.1:$tls_port" \
+		"$E2E/java.yaml" "$E2E/ws/app" >/dev/null
+	pd network deny java files.test --method POST
+	# The list is made in the background after the start.
+	wait_until 300 fetch_by_java
+	equal "$(fetch_by_java)" "from the web"
+	# The control: without it nothing is trusted.
+	run in_box java 'java -Djavax.net.ssl.trustStore=/dev/null Fetch.java https://files.test/page'
+	[ "$status" -ne 0 ]
+	# What the package does when it comes into a sandbox.
+	in_box_root java 'rm /etc/ssl/certs/java/cacerts; dpkg-trigger --no-await update-ca-certificates-java-fresh
+		dpkg --triggers-only --pending' >/dev/null
+	equal "$(fetch_by_java)" "from the web"
+	pd rm -f java >/dev/null
+}

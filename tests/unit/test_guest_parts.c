@@ -197,19 +197,22 @@ certs_only_new(void **state)
 }
 
 struct certs_files {
-	char *bundle, *host, *stamp;
+	char *bundle, *host, *stamp, *first, *second, *link;
+	char *local, *links;
 };
 
 static struct certs_paths
 certs_setup(struct certs_files *f, const char *bundle)
 {
-	f->bundle = in_dir("bundle");
-	f->host = in_dir("host");
-	f->stamp = in_dir("stamp");
+	*f = (struct certs_files){in_dir("bundle"), in_dir("host"), in_dir("stamp"),
+		in_dir("local/paddock-ca-1.crt"), in_dir("local/paddock-ca-2.crt"),
+		in_dir("links/paddock-ca-1.pem"), in_dir("local"), in_dir("links")};
 	put(f->bundle, bundle);
 	unlink(f->host);
 	unlink(f->stamp);
-	return (struct certs_paths){f->bundle, f->host, f->stamp};
+	mkdir(f->local, 0755);
+	mkdir(f->links, 0755);
+	return (struct certs_paths){f->bundle, f->host, f->stamp, f->local, f->links};
 }
 
 static void
@@ -218,6 +221,11 @@ certs_done(struct certs_files *f)
 	free(f->bundle);
 	free(f->host);
 	free(f->stamp);
+	free(f->first);
+	free(f->second);
+	free(f->link);
+	free(f->local);
+	free(f->links);
 }
 
 static void
@@ -242,9 +250,12 @@ certs_life(void **state)
 	assert_file(f.bundle, CERT("image"));
 	assert_file(f.stamp, "(missing)");
 
-	assert_int_equal(certs_apply(&p, CERT("image") CERT("host"), &e), 0);
+	assert_int_equal(certs_apply(&p, CERT("image") CERT("host"), &e), 1);
 	assert_file(f.bundle, CERT("image") B CERT("host") E);
 	assert_file(f.host, CERT("image") CERT("host"));
+	assert_file(f.first, CERT("host"));
+	assert_file(f.link, CERT("host"));
+	assert_file(f.second, "(missing)");
 	stat(f.bundle, &before);
 	assert_int_equal(certs_apply(&p, CERT("image") CERT("host"), &e), 0);
 	stat(f.bundle, &after);
@@ -252,20 +263,27 @@ certs_life(void **state)
 
 	/* Somebody ran update-ca-certificates: the bundle is new and holds ours without markers. */
 	put(f.bundle, CERT("image") CERT("host"));
-	assert_int_equal(certs_apply(&p, CERT("image") CERT("host"), &e), 0);
+	assert_int_equal(certs_apply(&p, CERT("image") CERT("host"), &e), 1);
 	assert_file(f.bundle, CERT("image") CERT("host"));
+	assert_file(f.first, CERT("host"));
 
 	/* The image's package was upgraded: ours are gone and come back. */
 	put(f.bundle, CERT("newer"));
-	assert_int_equal(certs_apply(&p, CERT("image") CERT("host"), &e), 0);
+	assert_int_equal(certs_apply(&p, CERT("image") CERT("host"), &e), 1);
 	assert_file(f.bundle, CERT("newer") B CERT("image") CERT("host") E);
-	assert_int_equal(certs_apply(&p, CERT("host"), &e), 0);
+	assert_file(f.first, CERT("image"));
+	assert_file(f.second, CERT("host"));
+	assert_int_equal(certs_apply(&p, CERT("host"), &e), 1);
 	assert_file(f.bundle, CERT("newer") B CERT("host") E);
+	assert_file(f.link, CERT("host"));
+	assert_file(f.second, "(missing)");
 
 	/* The host has no more extra ones. */
-	assert_int_equal(certs_apply(&p, "", &e), 0);
+	assert_int_equal(certs_apply(&p, "", &e), 1);
 	assert_file(f.bundle, CERT("newer"));
 	assert_file(f.host, "(missing)");
+	assert_file(f.first, "(missing)");
+	assert_file(f.link, "(missing)");
 	certs_done(&f);
 }
 

@@ -49,7 +49,7 @@ plan_is_as_expected(void **state)
 				       "\t--architectures=amd64\n"
 				       "\t--include=bash,git\n"
 				       "\t--dpkgopt=force-unsafe-io\n"
-				       "\t--dpkgopt=path-exclude=/usr/share/man/*\n"
+				       "\t--dpkgopt=path-exclude=/usr/share/man/*.gz\n"
 				       "\t--dpkgopt=path-exclude=/usr/share/doc/*\n"
 				       "\t--dpkgopt=path-include=/usr/share/doc/*/copyright\n"
 				       "\t--dpkgopt=path-exclude=/usr/share/info/*\n"

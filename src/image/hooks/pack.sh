@@ -12,7 +12,7 @@ printf '#!/bin/sh\n# Nothing starts by being installed: there is no service mana
 chmod 0755 "$root/usr/sbin/policy-rc.d"
 rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
 cat > "$root/etc/dpkg/dpkg.cfg.d/90paddock" <<-'EOF'
-	path-exclude=/usr/share/man/*
+	path-exclude=/usr/share/man/*.gz
 	path-exclude=/usr/share/doc/*
 	path-include=/usr/share/doc/*/copyright
 	path-exclude=/usr/share/info/*
