@@ -146,7 +146,7 @@ works_at_its_prompt() { # AGENT
 	local agent=$1
 	term_open "$agent"
 	term_type "$agent" "paddock run -q $agent-box"
-	screen_shows "$agent" "$(screen_of "$agent")" 180
+	screen_shows "$agent" "$(screen_of "$agent")" 400
 	screen "$agent" | cat -s >&3
 	tm send-keys -t "$agent" -l 'Please count to two.'
 	screen_shows "$agent" 'count to two' 60

@@ -224,6 +224,13 @@ make_image() {
 	in_box dock 'docker rm -f server >/dev/null'
 }
 
+@test "containerd is killed: it is started anew, and the daemon goes on with it" {
+	in_box dock 'docker run -d --rm --name survivor box sh -c "nc -l -p 80" >/dev/null'
+	in_box_root dock 'pkill -KILL -x containerd'
+	wait_until 60 in_box dock 'docker run --rm box echo back 2>/dev/null | grep -qx back'
+	equal "$(in_box dock 'docker ps --format "{{.Names}}"; docker rm -f survivor')" $'survivor\nsurvivor'
+}
+
 @test "K7: whatever the daemon is told, a registry or mirror at the host or in its network is refused" {
 	local hits where
 	hits=$(wc -l < "$E2E/web.log")
