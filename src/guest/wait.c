@@ -26,10 +26,6 @@
 
 #define WARM_LIMIT_MS 30000
 #define WARM_FILE_MAX (16u << 20)
-/* What dockerd and iptables would ask the kernel for one by one. */
-#define LOAD_MODULES                                                                               \
-	"modprobe -aq overlay br_netfilter nf_conntrack_netlink xfrm_user veth nft_compat "        \
-	"nft_chain_nat xt_addrtype xt_conntrack xt_MASQUERADE"
 
 #define ARGUMENT "paddock.snapshot="
 
@@ -67,13 +63,17 @@ set_network(struct guest *g, char *value, struct err *e)
 static void
 warm(void)
 {
+	/* What dockerd and iptables would ask the kernel for one by one. */
+	static const char modules[] =
+		"modprobe -aq overlay br_netfilter nf_conntrack_netlink xfrm_user veth nft_compat "
+		"nft_chain_nat xt_addrtype xt_conntrack xt_MASQUERADE";
 	static const char *const commands[] = {
 		"bash -lc true",
 		"sh -c true",
 		"ls -l /",
 		"env",
 		"git --version",
-		LOAD_MODULES,
+		modules,
 	};
 	/* What the identity is put into. */
 	static const char *const files[] = {CERTS_BUNDLE, "/etc/hosts", "/etc/hostname",
