@@ -1,6 +1,7 @@
 # users: user; with PADDOCK_E2E_ALL: root
 # TLS that is looked into, in a real guest: rules with methods and paths over HTTPS, the page that says a
 # denial, the sandbox's own authority. Servers on the host's loopback stand for the world.
+# PADDOCK_JAVA=1 adds a JDK of Debian's packages (minutes, most of them downloads).
 # shellcheck disable=SC2154,SC2016
 
 load lib
@@ -35,6 +36,39 @@ issuer() {
 	in_box tls 'curl -sS -m 30 -v -o /dev/null "$1" 2>&1 | grep -i "issuer:"' "$1"
 }
 
+fetch_by_java() {
+	in_box java 'java Fetch.java https://files.test/page'
+} 2>/dev/null
+
+# Its list of authorities is its own: from the kit, and where it is installed later.
+java() {
+	printf 'name: java\npackages: [default-jdk-headless]\ncommand: [sh]\n' > "$E2E/java.yaml"
+	cat > "$E2E/ws/app/Fetch.java" <<-'JAVA'
+		import java.net.URI;
+		import java.net.http.*;
+		class Fetch {
+		    public static void main(String[] words) throws Exception {
+		        HttpRequest q = HttpRequest.newBuilder(URI.create(words[0])).build();
+		        System.out.print(HttpClient.newHttpClient().send(q, HttpResponse.BodyHandlers.ofString()).body());
+		    }
+		}
+	JAVA
+	PD_LIMIT=1800 pd create -q --name java --allow-network files.test --resolve "files.test:443:127.0.0.1:$tls_port" \
+		"$E2E/java.yaml" "$E2E/ws/app" >/dev/null
+	pd network deny java files.test --method POST
+	# The list is made in the background after the start.
+	wait_until 300 fetch_by_java
+	equal "$(fetch_by_java)" "from the web"
+	# The control: without it nothing is trusted.
+	run in_box java 'java -Djavax.net.ssl.trustStore=/dev/null Fetch.java https://files.test/page'
+	[ "$status" -ne 0 ]
+	# What the package does when it comes into a sandbox.
+	in_box_root java 'rm /etc/ssl/certs/java/cacerts; dpkg-trigger --no-await update-ca-certificates-java-fresh
+		dpkg --triggers-only --pending' >/dev/null
+	equal "$(fetch_by_java)" "from the web"
+	pd rm -f java >/dev/null
+}
+
 @test "methods and paths decide over HTTPS, and every client trusts what it sees" {
 	equal "$(what https://files.test/page)" "200 from the web"
 	local before
@@ -54,6 +88,7 @@ print(urllib.request.urlopen(\"https://files.test/page\", timeout=30).read().dec
 fetch(\"https://files.test/page\").then(r => r.text()).then(t => console.log(t.trim()))"')" "from the web"
 	equal "$(in_box_root tls 'wget -qO - https://files.test/page')" "from the web"
 	equal "$(in_box tls 'curl -sS -m 60 https://files.test/bytes/3000000 | wc -c')" 3000000
+	if [ -n "${PADDOCK_JAVA:-}" ]; then java; fi
 }
 
 @test "HTTP/2 on both sides, many requests in one connection, each of them judged" {
@@ -158,38 +193,4 @@ PY')" "101 there and back"
 	equal "$(what https://plain.test/page)" "200 from the web"
 	run pd network check tls https://h2.test/page
 	has "$output" "its TLS is looked into"
-}
-
-fetch_by_java() {
-	in_box java 'java Fetch.java https://files.test/page'
-} 2>/dev/null
-
-# Minutes, most of them downloads.
-@test "Java, whose list of authorities is its own: from the kit, and installed later (PADDOCK_JAVA=1)" {
-	[ -n "${PADDOCK_JAVA:-}" ] || skip "PADDOCK_JAVA is not set"
-	printf 'name: java\npackages: [default-jdk-headless]\ncommand: [sh]\n' > "$E2E/java.yaml"
-	cat > "$E2E/ws/app/Fetch.java" <<-'JAVA'
-		import java.net.URI;
-		import java.net.http.*;
-		class Fetch {
-		    public static void main(String[] words) throws Exception {
-		        HttpRequest q = HttpRequest.newBuilder(URI.create(words[0])).build();
-		        System.out.print(HttpClient.newHttpClient().send(q, HttpResponse.BodyHandlers.ofString()).body());
-		    }
-		}
-	JAVA
-	PD_LIMIT=1800 pd create -q --name java --allow-network files.test --resolve "files.test:443:127.0.0.1:$tls_port" \
-		"$E2E/java.yaml" "$E2E/ws/app" >/dev/null
-	pd network deny java files.test --method POST
-	# The list is made in the background after the start.
-	wait_until 300 fetch_by_java
-	equal "$(fetch_by_java)" "from the web"
-	# The control: without it nothing is trusted.
-	run in_box java 'java -Djavax.net.ssl.trustStore=/dev/null Fetch.java https://files.test/page'
-	[ "$status" -ne 0 ]
-	# What the package does when it comes into a sandbox.
-	in_box_root java 'rm /etc/ssl/certs/java/cacerts; dpkg-trigger --no-await update-ca-certificates-java-fresh
-		dpkg --triggers-only --pending' >/dev/null
-	equal "$(fetch_by_java)" "from the web"
-	pd rm -f java >/dev/null
 }
