@@ -474,13 +474,18 @@ try(struct answers *a, uint8_t *msg, const struct fuse_request *r, uint64_t now_
 }
 
 /*
- * The kernel asks for a file's capabilities before its first write and at each change of owner. In
- * a workspace there are none, as the host would say too.
+ * What the host answers to always, as an error; 0: anything else. The kernel asks for a file's
+ * capabilities before its first write and at each change of owner, and in a workspace there are
+ * none. Python asks of each file that it opens whether it is a terminal.
  */
-static bool
-asks_capability(const struct fuse_request *r)
+static int
+fixed_answer(const struct fuse_request *r)
 {
-	return r->head.opcode == FUSE_GETXATTR && strcmp(r->name, "security.capability") == 0;
+	if (r->head.opcode == FUSE_IOCTL)
+		return -ENOTTY;
+	return r->head.opcode == FUSE_GETXATTR && strcmp(r->name, "security.capability") == 0
+		       ? -EOPNOTSUPP
+		       : 0;
 }
 
 enum answers_what
@@ -489,11 +494,13 @@ answers_request(struct answers *a, uint8_t *msg, size_t n, uint64_t now_ms, stru
 	const uint32_t magic = FUSE_PUSH_MAGIC;
 	struct fuse_request r;
 	enum answers_what what;
+	int fixed;
 
 	if (fuse_request_decode(msg, n, &r) < 0)
 		return ANSWERS_SEND;
-	if (asks_capability(&r)) {
-		put_reply(reply, r.head.unique, -EOPNOTSUPP, NULL, 0);
+	fixed = fixed_answer(&r);
+	if (fixed < 0) {
+		put_reply(reply, r.head.unique, fixed, NULL, 0);
 		return ANSWERS_REPLY;
 	}
 	if (locked_spares(&a->locked, msg, n)) {

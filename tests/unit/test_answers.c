@@ -605,6 +605,22 @@ test_closed_meanwhile(void **state)
 	buf_release(&out);
 }
 
+/* What the host would say to it at any time. */
+static void
+test_fixed_answers(void **state)
+{
+	const struct fuse_getxattr_in get = {.size = 20};
+	struct rig *r = *state;
+
+	assert_int_equal(ASK(r, FUSE_IOCTL, FILE_ID, fuse_ioctl_in, .cmd = 0x5401 /* TCGETS */),
+		ANSWERS_REPLY);
+	assert_int_equal(error_of(r), -ENOTTY);
+	assert_int_equal(ask(r, FUSE_GETXATTR, FILE_ID, &get, sizeof(get), "security.capability"),
+		ANSWERS_REPLY);
+	assert_int_equal(error_of(r), -EOPNOTSUPP);
+	assert_int_equal(ask(r, FUSE_GETXATTR, FILE_ID, &get, sizeof(get), "user.a"), ANSWERS_SEND);
+}
+
 int
 main(void)
 {
@@ -624,6 +640,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_locks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_closed_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fixed_answers, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
