@@ -230,16 +230,25 @@ restart(struct world *w)
 	seen_release(&s);
 }
 
+/* A folder "d", whose id is returned, with a file "f" that is open. */
+static int64_t
+make_open(struct world *w, uint32_t mode, struct fk_made *ret)
+{
+	int64_t d;
+
+	assert_int_equal(fk_mkdir(&w->k, ROOT, "d", 0755), 0);
+	d = (int64_t)FK_OUT(&w->k, fuse_entry_out).nodeid;
+	assert_int_equal(fk_create(&w->k, (uint64_t)d, "f", O_RDWR, mode, ret), 0);
+	return d;
+}
+
 static void
 test_ids_and_handles_stay(void **state)
 {
 	struct world *w = *state;
 	struct fk_made f;
-	int64_t d;
+	int64_t d = make_open(w, 0444, &f);
 
-	assert_int_equal(fk_mkdir(&w->k, ROOT, "d", 0755), 0);
-	d = (int64_t)FK_OUT(&w->k, fuse_entry_out).nodeid;
-	assert_int_equal(fk_create(&w->k, (uint64_t)d, "f", O_RDWR, 0444, &f), 0);
 	for (int round = 0; round < 3; round++) {
 		restart(w);
 		assert_int_equal(fk_write(&w->k, f.id, f.fh, (uint64_t)round, "x", 0), 1);
@@ -273,11 +282,8 @@ test_goes_on_in_a_copy(void **state)
 {
 	struct world *w = *state;
 	struct fk_made f;
-	int64_t d;
+	int64_t d = make_open(w, 0644, &f);
 
-	assert_int_equal(fk_mkdir(&w->k, ROOT, "d", 0755), 0);
-	d = (int64_t)FK_OUT(&w->k, fuse_entry_out).nodeid;
-	assert_int_equal(fk_create(&w->k, (uint64_t)d, "f", O_RDWR, 0644, &f), 0);
 	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "old", 0), 3);
 	assert_int_equal(linkat(w->k.rootfd, "d/f", w->k.rootfd, "d/again", 0), 0);
 	assert_int_equal(fk_lookup(&w->k, (uint64_t)d, "again"), f.id);
@@ -301,11 +307,8 @@ test_another_file_is_not_taken_for_it(void **state)
 {
 	struct world *w = *state;
 	struct fk_made f;
-	int64_t d;
 
-	assert_int_equal(fk_mkdir(&w->k, ROOT, "d", 0755), 0);
-	d = (int64_t)FK_OUT(&w->k, fuse_entry_out).nodeid;
-	assert_int_equal(fk_create(&w->k, (uint64_t)d, "f", O_RDWR, 0644, &f), 0);
+	make_open(w, 0644, &f);
 	put_copy(w);
 	restart(w);
 	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "x", 0), -EIO);
