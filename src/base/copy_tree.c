@@ -349,3 +349,20 @@ io_copy_tree(const char *from, const char *to, struct err *e)
 		*e = own;
 	return r;
 }
+
+int
+io_copy_trees(const struct strv *pairs, struct err *e)
+{
+	size_t done = 0;
+	int r = 0;
+
+	while (r == 0 && done + 1 < pairs->n) {
+		r = io_copy_tree(pairs->v[done], pairs->v[done + 1], e);
+		done += r == 0 ? 2 : 0;
+	}
+	while (r < 0 && done > 0) {
+		io_remove_tree(AT_FDCWD, pairs->v[done - 1], NULL);
+		done -= 2;
+	}
+	return r;
+}

@@ -93,14 +93,13 @@ clones_plan(const struct cli *c, const struct sandbox *original, const char *nam
 int
 clones_copy(const struct clones *first, const struct clones *c, struct err *e)
 {
-	int r = 0;
-	size_t i;
+	CLEAN_STRV struct strv pairs = {0};
 
-	for (i = 0; i < c->to.n && r == 0; i++)
-		r = io_copy_tree(first->to.v[i], c->to.v[i], e);
-	while (r < 0 && i > 1) /* those before the one that failed */
-		io_remove_tree(AT_FDCWD, c->to.v[--i - 1], NULL);
-	return r;
+	for (size_t i = 0; i < c->to.n; i++) {
+		strv_add(&pairs, first->to.v[i]);
+		strv_add(&pairs, c->to.v[i]);
+	}
+	return io_copy_trees(&pairs, e);
 }
 
 void

@@ -66,15 +66,8 @@ copy_workspaces(const char *folder, struct err *e)
 {
 	CLEAN_STRV struct strv pairs = {0};
 	int r = saved_copies_read(folder, &pairs, e);
-	size_t i;
 
-	for (i = 0; i + 1 < pairs.n && r == 0; i += 2)
-		r = io_copy_tree(pairs.v[i], pairs.v[i + 1], e);
-	while (r < 0 && i > 2) { /* those before the one that failed */
-		i -= 2;
-		io_remove_tree(AT_FDCWD, pairs.v[i - 1], NULL);
-	}
-	return r;
+	return r == 0 ? io_copy_trees(&pairs, e) : r;
 }
 
 static int

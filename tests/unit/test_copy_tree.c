@@ -172,6 +172,26 @@ half_a_copy_is_none(void **state)
 	assert_int_equal(shell("rm -r \"$1\"/d", from, NULL), 0);
 }
 
+static void
+all_or_none(void **state)
+{
+	CLEAN_FREE char *from = below(state, "from/a"), *first = below(state, "first");
+	CLEAN_FREE char *missing = below(state, "missing"), *second = below(state, "second");
+	CLEAN_STRV struct strv pairs = {0};
+	struct err e = {0};
+
+	strv_add(&pairs, from);
+	strv_add(&pairs, first);
+	assert_int_equal(io_copy_trees(&pairs, &e), 0);
+	assert_int_equal(access(first, F_OK), 0);
+	assert_int_equal(io_remove_tree(AT_FDCWD, first, &e), 0);
+	strv_add(&pairs, missing);
+	strv_add(&pairs, second);
+	assert_int_equal(io_copy_trees(&pairs, &e), -ENOENT);
+	assert_missing(first);
+	assert_missing(second);
+}
+
 int
 main(void)
 {
@@ -181,6 +201,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(what_is_there_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_symlink_is_followed, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_a_copy_is_none, setup, teardown),
+		cmocka_unit_test_setup_teardown(all_or_none, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 
 #include <base/buf.h>
 #include <base/err.h>
+#include <base/str.h>
 
 int io_set_nonblock(int fd, bool on);
 int io_set_cloexec(int fd, bool on);
@@ -48,6 +49,8 @@ int io_copy_file(const char *from, const char *to, struct err *e);
  * What goes from it meanwhile is not in the copy; what cannot be read is an error. Blocks.
  */
 int io_copy_tree(const char *from, const char *to, struct err *e);
+/* Pairs of from and to: each as above, and where one fails, none is there. */
+int io_copy_trees(const struct strv *pairs, struct err *e);
 
 /* openat2(2), close-on-exec: RESOLVE_* of linux/openat2.h. A descriptor, or -1 and errno. */
 int io_openat2(int dirfd, const char *path, uint64_t flags, uint64_t resolve);
