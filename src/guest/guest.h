@@ -37,7 +37,9 @@ void guest_freeze_one(const struct guest *g, pid_t pid); /* made meanwhile */
 /* Until none of them is on a processor. Blocks, for a moment; for a child process. */
 void guest_freeze_settle(const struct guest *g);
 void guest_thaw(struct guest *g);
-/* shutdown.c: ends every process, syncs, unmounts, powers off. Does not return. */
+/* shutdown.c: ends every process but this one, by force. False: not within two seconds. */
+bool guest_kill_all(void);
+/* Ends every process in its own way, syncs, unmounts, powers off. Does not return. */
 void guest_power_off(struct guest *g);
 /* docker.c: listens on /run/docker.sock, starts dockerd at the first connection. */
 int guest_docker_listen(struct guest *g, struct err *e);

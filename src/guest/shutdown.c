@@ -57,16 +57,20 @@ reap_all(uint64_t deadline_ms)
 	}
 }
 
+bool
+guest_kill_all(void)
+{
+	kill(-1, SIGKILL);
+	return reap_all(deadline_in_ms(KILL_LIMIT_MS));
+}
+
 static void
 end_processes(void)
 {
 	kill(-1, SIGTERM);
 	kill(-1, SIGHUP);
 	kill(-1, SIGCONT);
-	if (reap_all(deadline_in_ms(TERM_LIMIT_MS)))
-		return;
-	kill(-1, SIGKILL);
-	if (!reap_all(deadline_in_ms(KILL_LIMIT_MS)))
+	if (!reap_all(deadline_in_ms(TERM_LIMIT_MS)) && !guest_kill_all())
 		log_warn("some processes did not end");
 }
 

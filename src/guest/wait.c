@@ -2,7 +2,9 @@
  * A machine that is booted to be saved: everything that needs no identity is done, what each
  * session will read is read, and the console is told. Nothing here may draw random numbers that are
  * kept, or read /proc/sys/kernel/random/boot_id, which exists from its first reading on: every
- * clone would have the same. What starts here has ended before the machine is saved.
+ * clone would have the same. So an image's profiles are read, not run, and what a program leaves
+ * behind is ended before the machine is saved: it would draw alike in every clone until that is
+ * told who it is, and what it has drawn would be known to all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -67,8 +69,13 @@ warm(void)
 	static const char modules[] =
 		"modprobe -aq overlay br_netfilter nf_conntrack_netlink xfrm_user veth nft_compat "
 		"nft_chain_nat xt_addrtype xt_conntrack xt_MASQUERADE";
+	/* What a login shell runs. */
+	static const char profiles[] =
+		"cat /etc/profile /etc/profile.d/*.sh /etc/bash.bashrc /home/*/.profile "
+		"/home/*/.bashrc >/dev/null";
 	static const char *const commands[] = {
-		"bash -lc true",
+		"bash -c true",
+		profiles,
 		"sh -c true",
 		"ls -l /",
 		"env",
@@ -110,6 +117,9 @@ guest_wait(struct guest *g, struct err *e)
 	if (r < 0)
 		return r;
 	warm();
+	if (!guest_kill_all())
+		return err_set(
+			e, ETIMEDOUT, "what the image's programs have left behind does not end");
 	sync();
 	step_done(&s, "warm");
 	if (write(STDERR_FILENO, line, sizeof(line) - 1) > 0)
