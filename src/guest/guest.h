@@ -17,8 +17,9 @@ struct guest {
 	struct devices *devices;   /* of guest_boot */
 	int link_fd, fs_fd;        /* the two virtio-serial ports, of guest_boot */
 	bool pump_started;
-	struct netcfg network; /* what it has; zero: nothing yet */
-	bool frozen;           /* guest_freeze */
+	struct workspaces *workspaces; /* on their way; NULL: none are */
+	struct netcfg network;         /* what it has; zero: nothing yet */
+	bool frozen;                   /* guest_freeze */
 	struct strv frozen_groups;
 };
 

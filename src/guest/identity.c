@@ -298,12 +298,22 @@ set_machine_id(struct guest *g, const struct identity *i, struct err *e)
 }
 
 static int
-set_workspaces(struct guest *g, const struct identity *i, struct err *e)
+begin_workspaces(struct guest *g, const struct identity *i, struct err *e)
 {
 	/* They are there, as they were. */
 	if (i->again != 0)
 		return 0;
-	return workspaces_mount(g, i, WORKSPACES_LIMIT_MS, e);
+	return workspaces_begin(g, i, &g->workspaces, e);
+}
+
+static int
+end_workspaces(struct guest *g, const struct identity *i, struct err *e)
+{
+	struct workspaces *w = g->workspaces;
+
+	(void)i;
+	g->workspaces = NULL;
+	return workspaces_end(w, WORKSPACES_LIMIT_MS, e);
 }
 
 static int
@@ -322,7 +332,8 @@ await_devices(struct guest *g, const struct identity *i, struct err *e)
 
 /*
  * Vital is what a session cannot do without. What is only written to the disk is not: a sandbox
- * that filled it must start, so that somebody can tidy up.
+ * that filled it must start, so that somebody can tidy up. Between the workspaces' begin and end is
+ * nothing vital, or it might go without an end.
  */
 static const struct {
 	const char *name;
@@ -334,13 +345,14 @@ static const struct {
 	{"host name", set_hostname, true},
 	{"network", set_network, true},
 	{"connections", reset_flows, false},
+	{"workspaces", begin_workspaces, true},
 	{"names", set_names, false},
 	{"time zone", set_timezone, false},
 	{"certificates", set_certificates, false},
 	{"git", set_git, false},
 	{"machine-id", set_machine_id, false},
 	{"disk", grow_disk, false},
-	{"workspaces", set_workspaces, true},
+	{"workspaces", end_workspaces, true},
 	{"devices", await_devices, false},
 };
 

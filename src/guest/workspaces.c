@@ -1,11 +1,13 @@
 /*
- * How this works: binding a workspace looks its path up in the FUSE file system, whose other end is
- * a process on the host that may hang. So the mounts are made in a thread of their own, and PID 1
- * waits for that with a limit; a thread that never comes back keeps what it works on.
+ * How this works: mounting the FUSE file system and binding a workspace of it ask a process on the
+ * host that may hang. So that is done in a thread of its own, and PID 1 waits for it with a limit;
+ * a thread that never comes back keeps what it works on. What PID 1 does between begin and end it
+ * does beside it, except for the binds: they may lie over what it writes.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,19 +105,22 @@ bind_one(const struct identity_workspace *w, struct err *e)
 	return 0;
 }
 
-struct job {
+struct workspaces {
+	struct guest *guest;
 	struct identity_workspace *v;
 	size_t n;
 	struct strv shadows;
 	uid_t uid;
 	gid_t gid;
+	pthread_t thread;
+	sem_t bind; /* posted by workspaces_end */
 	struct err e;
 	int r;
 };
 
 /* Kept at the same path below a folder of ours, so that each sandbox start finds it again. */
 static int
-make_shadow_folder(const char *dir, const struct job *j, struct err *e)
+make_shadow_folder(const char *dir, const struct workspaces *w, struct err *e)
 {
 	struct stat st;
 	int r;
@@ -123,14 +128,14 @@ make_shadow_folder(const char *dir, const struct job *j, struct err *e)
 	if (lstat(dir, &st) == 0)
 		return 0;
 	r = io_mkdirs(dir, 0755, e);
-	if (r == 0 && chown(dir, j->uid, j->gid) < 0)
+	if (r == 0 && chown(dir, w->uid, w->gid) < 0)
 		r = err_sys(e, errno, "the owner of '%s'", dir);
 	return r;
 }
 
 /* The host shows an empty folder there; where it does not, the folder above it is gone. */
 static int
-bind_shadow(const char *path, const struct job *j, struct err *e)
+bind_shadow(const char *path, const struct workspaces *w, struct err *e)
 {
 	CLEAN_FREE char *dir = xasprintf(SHADOWS_ROOT "%s", path);
 	struct stat st;
@@ -141,19 +146,21 @@ bind_shadow(const char *path, const struct job *j, struct err *e)
 			"shadow '%s' (the folder that holds it must be there: make it)", path);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, ENOTDIR, "shadow '%s': not a folder", path);
-	r = make_shadow_folder(dir, j, e);
+	r = make_shadow_folder(dir, w, e);
 	if (r == 0 && mount(dir, path, NULL, MS_BIND, NULL) < 0)
 		r = err_sys(e, errno, "mount the shadow '%s'", path);
 	return r;
 }
+
 static void
-job_free(struct job *j)
+workspaces_free(struct workspaces *w)
 {
-	for (size_t i = 0; i < j->n; i++)
-		free(j->v[i].path);
-	free(j->v);
-	strv_release(&j->shadows);
-	free(j);
+	for (size_t i = 0; i < w->n; i++)
+		free(w->v[i].path);
+	free(w->v);
+	strv_release(&w->shadows);
+	sem_destroy(&w->bind);
+	free(w);
 }
 
 /* An outer one before what lies in it, else it would cover it. */
@@ -165,60 +172,24 @@ by_path(const void *a, const void *b)
 	return strcmp(x->path, y->path);
 }
 
-static struct job *
-job_new(const struct identity *i)
+static struct workspaces *
+workspaces_new(struct guest *g, const struct identity *i)
 {
-	struct job *j = xcalloc(1, sizeof(*j));
+	struct workspaces *w = xcalloc(1, sizeof(*w));
 
-	j->v = xcalloc(i->nworkspaces + 1, sizeof(*j->v));
-	for (; j->n < i->nworkspaces; j->n++) {
-		j->v[j->n] = i->workspaces[j->n];
-		j->v[j->n].path = xstrdup(i->workspaces[j->n].path);
+	w->guest = g;
+	w->v = xcalloc(i->nworkspaces + 1, sizeof(*w->v));
+	for (; w->n < i->nworkspaces; w->n++) {
+		w->v[w->n] = i->workspaces[w->n];
+		w->v[w->n].path = xstrdup(i->workspaces[w->n].path);
 	}
-	qsort(j->v, j->n, sizeof(*j->v), by_path);
+	qsort(w->v, w->n, sizeof(*w->v), by_path);
 	for (size_t k = 0; k < i->shadows.n; k++)
-		strv_add(&j->shadows, i->shadows.v[k]);
-	j->uid = i->uid;
-	j->gid = i->gid;
-	return j;
-}
-
-static void *
-job_main(void *arg)
-{
-	struct job *j = arg;
-
-	for (size_t i = 0; i < j->n && j->r == 0; i++)
-		j->r = bind_one(&j->v[i], &j->e);
-	for (size_t i = 0; i < j->shadows.n && j->r == 0; i++)
-		j->r = bind_shadow(j->shadows.v[i], j, &j->e);
-	return NULL;
-}
-
-static int
-job_run(struct job *j, uint64_t limit_ms, struct err *e)
-{
-	struct timespec until;
-	pthread_t thread;
-	int r = pthread_create(&thread, NULL, job_main, j);
-
-	if (r != 0) {
-		job_free(j);
-		return err_sys(e, r, "workspaces: thread");
-	}
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(limit_ms / 1000);
-	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
-		pthread_detach(thread);
-		return err_set(e, ETIMEDOUT,
-			"the workspaces' file system did not answer within %llu s",
-			(unsigned long long)limit_ms / 1000);
-	}
-	r = j->r;
-	if (r < 0 && e != NULL)
-		*e = j->e;
-	job_free(j);
-	return r;
+		strv_add(&w->shadows, i->shadows.v[k]);
+	w->uid = i->uid;
+	w->gid = i->gid;
+	sem_init(&w->bind, 0, 0);
+	return w;
 }
 
 static int
@@ -235,17 +206,76 @@ start_pump(struct guest *g, struct err *e)
 	return r;
 }
 
+/* For the binds to find it known; what is not there they will say. */
+static void
+look_up(const struct workspaces *w)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		CLEAN_FREE char *source = xasprintf(WORKSPACES_ROOT "%s", w->v[i].path);
+
+		(void)access(source, F_OK);
+	}
+}
+
+static void *
+workspaces_main(void *arg)
+{
+	struct workspaces *w = arg;
+
+	w->r = start_pump(w->guest, &w->e);
+	if (w->r == 0)
+		look_up(w);
+	while (sem_wait(&w->bind) < 0)
+		;
+	for (size_t i = 0; i < w->n && w->r == 0; i++)
+		w->r = bind_one(&w->v[i], &w->e);
+	for (size_t i = 0; i < w->shadows.n && w->r == 0; i++)
+		w->r = bind_shadow(w->shadows.v[i], w, &w->e);
+	return NULL;
+}
+
 int
-workspaces_mount(struct guest *g, const struct identity *i, uint64_t limit_ms, struct err *e)
+workspaces_begin(struct guest *g, const struct identity *i, struct workspaces **ret, struct err *e)
 {
 	int r = 0;
 
+	*ret = NULL;
 	for (size_t k = 0; k < i->nworkspaces && r == 0; k++)
 		r = workspaces_check_path(i->workspaces[k].path, e);
 	for (size_t k = 0; k < i->shadows.n && r == 0; k++)
 		r = workspaces_check_path(i->shadows.v[k], e);
 	if (r < 0 || i->nworkspaces == 0)
 		return r;
-	r = start_pump(g, e);
-	return r < 0 ? r : job_run(job_new(i), limit_ms, e);
+	*ret = workspaces_new(g, i);
+	r = pthread_create(&(*ret)->thread, NULL, workspaces_main, *ret);
+	if (r != 0) {
+		workspaces_free(*ret);
+		*ret = NULL;
+		return err_sys(e, r, "workspaces: thread");
+	}
+	return 0;
+}
+
+int
+workspaces_end(struct workspaces *w, uint64_t limit_ms, struct err *e)
+{
+	struct timespec until;
+	int r;
+
+	if (w == NULL)
+		return 0;
+	sem_post(&w->bind);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(limit_ms / 1000);
+	if (pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
+		pthread_detach(w->thread);
+		return err_set(e, ETIMEDOUT,
+			"the workspaces' file system did not answer within %llu s",
+			(unsigned long long)limit_ms / 1000);
+	}
+	r = w->r;
+	if (r < 0 && e != NULL)
+		*e = w->e;
+	workspaces_free(w);
+	return r;
 }

@@ -5,8 +5,16 @@
 #define WORKSPACES_ROOT "/run/paddock/fs"
 #define SHADOWS_ROOT    "/var/lib/paddock/shadows"
 
-/* Starts the pump where it does not run yet and binds them all; waits at most limit_ms. */
-int workspaces_mount(struct guest *g, const struct identity *i, uint64_t limit_ms, struct err *e);
+struct workspaces; /* on their way */
+
+/*
+ * Starts the pump where it does not run yet, and has the workspaces looked up, beside the caller.
+ * NULL in *ret: there are none. What was begun is to be ended.
+ */
+int workspaces_begin(
+	struct guest *g, const struct identity *i, struct workspaces **ret, struct err *e);
+/* Binds them all. Waits for what was begun, and for that, at most limit_ms; w is gone then. */
+int workspaces_end(struct workspaces *w, uint64_t limit_ms, struct err *e);
 
 /* Whether a workspace may lie there: absolute, normalised, and not over the system's own parts. */
 int workspaces_check_path(const char *path, struct err *e);

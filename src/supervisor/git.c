@@ -17,22 +17,59 @@
 #define KEY_FILE_MAX 16384
 #define VALUE_MAX    2000 /* what the guest takes (wire/identity.h) */
 
+#define KEYS "^(user\\.(name|email|signingkey)|gpg\\.format)$"
+
+struct settings {
+	char *name, *email, *format, *key; /* NULL: not set */
+};
+
+static void
+settings_release(struct settings *g)
+{
+	free(g->name);
+	free(g->email);
+	free(g->format);
+	free(g->key);
+}
+
+/* As git config --null prints it: the key in lower case, a line's end, the value. */
+static void
+take(struct settings *g, const char *setting)
+{
+	struct {
+		const char *key;
+		char **value;
+	} known[] = {{"user.name", &g->name}, {"user.email", &g->email}, {"gpg.format", &g->format},
+		{"user.signingkey", &g->key}};
+	size_t n = strcspn(setting, "\n");
+
+	for (size_t k = 0; k < ARRAY_LEN(known); k++) {
+		if (strlen(known[k].key) != n || strncmp(known[k].key, setting, n) != 0)
+			continue;
+		/* The last one counts. */
+		free(*known[k].value);
+		*known[k].value = NULL;
+		if (setting[n] == '\n' && setting[n + 1] != '\0')
+			*known[k].value = xstrndup(setting + n + 1, strcspn(setting + n + 1, "\n"));
+	}
+}
+
 /*
  * Run in "/" and with the settings that start programs pinned off: no repository's configuration
  * has a say in what git does here (attacks.md G2).
  */
-static char *
-git_config(const char *key)
+static void
+ask_git(struct settings *ret)
 {
 	CLEAN_BUF struct buf out = BUF_INIT;
 	char *argv[] = {"git", "-C", "/", "-c", "core.fsmonitor=false", "-c",
-		"core.hooksPath=/dev/null", "config", "--global", "--get", (char *)key, NULL};
-	size_t n;
+		"core.hooksPath=/dev/null", "config", "--global", "--null", "--get-regexp", KEYS,
+		NULL};
 
 	if (proc_run(argv, 2000, &out, NULL) < 0)
-		return NULL;
-	n = strcspn(buf_str(&out), "\n");
-	return n > 0 ? xstrndup(buf_str(&out), n) : NULL;
+		return;
+	for (size_t at = 0; at < out.len; at += strlen(buf_str(&out) + at) + 1)
+		take(ret, buf_str(&out) + at);
 }
 
 /* sshd(8), AUTHORIZED_KEYS: the type and the key, without what follows. NULL: it is none. */
@@ -87,19 +124,16 @@ tell(struct strv *ret, const char *key, const char *value)
 void
 git_settings(struct strv *ret)
 {
-	static const char *const keys[] = {"user.name", "user.email", "gpg.format"};
-	CLEAN_FREE char *format = git_config("gpg.format"), *key = git_config("user.signingkey");
+	CLEANUP(settings_release) struct settings g = {0};
+	CLEAN_FREE char *key = NULL;
 	const char *home = getenv("HOME");
 
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		CLEAN_FREE char *value = git_config(keys[i]);
-
-		tell(ret, keys[i], value);
-	}
-	if (key == NULL)
-		return;
-	CLEAN_FREE char *told =
-		git_signing_key(format != NULL ? format : "openpgp", key, home != NULL ? home : "");
-
-	tell(ret, "user.signingkey", told);
+	ask_git(&g);
+	if (g.key != NULL)
+		key = git_signing_key(
+			g.format != NULL ? g.format : "openpgp", g.key, home != NULL ? home : "");
+	tell(ret, "user.name", g.name);
+	tell(ret, "user.email", g.email);
+	tell(ret, "gpg.format", g.format);
+	tell(ret, "user.signingkey", key);
 }

@@ -1,4 +1,7 @@
-/* Who the guest is to be: gathered from the sandbox's record and from the host at start. */
+/*
+ * Who the guest is to be: gathered from the sandbox's record and from the host while the machine
+ * starts, for it waits for nothing else when it asks. What must be of the moment is added then.
+ */
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -102,41 +105,47 @@ host_certificates(const char *image_bundle, struct buf *out)
 }
 
 int
-sup_identity(const struct sup *s, struct identity *ret, struct err *e)
+sup_identity_gather(struct sup *s, struct err *e)
 {
-	struct identity i = {0};
+	struct identity *i = &s->identity;
 
-	i.hostname = make_hostname(s->sandbox.name);
-	i.name = xstrdup(s->sandbox.name);
-	i.machine_id = make_machine_id(s, e);
-	i.uid = s->paths.uid == 0 ? 1000 : s->paths.uid;
-	i.gid = s->paths.uid == 0 ? 1000 : s->paths.gid;
-	i.timezone = host_timezone();
-	if (i.machine_id == NULL) {
-		identity_release(&i);
+	identity_release(i);
+	i->machine_id = make_machine_id(s, e);
+	if (i->machine_id == NULL)
 		return -EIO;
-	}
-	if (getrandom(buf_reserve(&i.entropy, ENTROPY_BYTES), ENTROPY_BYTES, 0) != ENTROPY_BYTES) {
-		identity_release(&i);
-		return err_sys(e, errno, "getrandom");
-	}
-	buf_commit(&i.entropy, ENTROPY_BYTES);
+	i->hostname = make_hostname(s->sandbox.name);
+	i->name = xstrdup(s->sandbox.name);
+	i->uid = s->paths.uid == 0 ? 1000 : s->paths.uid;
+	i->gid = s->paths.uid == 0 ? 1000 : s->paths.gid;
+	i->timezone = host_timezone();
 	/* First: there is a bound to what follows. */
-	buf_append(&i.ca_pem, s->authority_cert.data, s->authority_cert.len);
-	host_certificates(s->image.ca_bundle, &i.ca_pem);
-	git_settings(&i.git);
+	buf_append(&i->ca_pem, s->authority_cert.data, s->authority_cert.len);
+	host_certificates(s->image.ca_bundle, &i->ca_pem);
+	git_settings(&i->git);
 	for (size_t k = 0; k < s->sandbox.env.n; k++)
-		strv_add(&i.env, s->sandbox.env.v[k]);
+		strv_add(&i->env, s->sandbox.env.v[k]);
 	for (size_t k = 0; k < s->sandbox.nworkspaces; k++)
-		identity_add_workspace(&i, s->sandbox.workspaces[k].path,
+		identity_add_workspace(i, s->sandbox.workspaces[k].path,
 			s->sandbox.workspaces[k].read_only, s->sandbox.workspaces[k].is_file);
 	for (size_t k = 0; k < s->sandbox.shadows.n; k++)
-		strv_add(&i.shadows, s->sandbox.shadows.v[k]);
-	i.address = xasprintf("%s/%d", JAIL_GUEST, JAIL_PREFIX);
-	i.gateway = xstrdup(JAIL_GATEWAY);
-	i.disk_bytes = s->sandbox.disk_bytes;
-	i.again = s->again;
-	i.time_ns = clock_real_ns();
-	*ret = i;
+		strv_add(&i->shadows, s->sandbox.shadows.v[k]);
+	i->address = xasprintf("%s/%d", JAIL_GUEST, JAIL_PREFIX);
+	i->gateway = xstrdup(JAIL_GATEWAY);
+	i->disk_bytes = s->sandbox.disk_bytes;
+	return 0;
+}
+
+int
+sup_identity_now(struct sup *s, struct buf *out, struct err *e)
+{
+	struct identity *i = &s->identity;
+
+	buf_clear(&i->entropy);
+	if (getrandom(buf_reserve(&i->entropy, ENTROPY_BYTES), ENTROPY_BYTES, 0) != ENTROPY_BYTES)
+		return err_sys(e, errno, "getrandom");
+	buf_commit(&i->entropy, ENTROPY_BYTES);
+	i->again = s->again;
+	i->time_ns = clock_real_ns();
+	identity_encode(i, out);
 	return 0;
 }

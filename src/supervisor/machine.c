@@ -331,6 +331,8 @@ sup_machine_start(struct sup *s, struct err *e)
 		s->qmp = qmp_new(TAKE_FD(c.qmp[OURS]));
 	}
 	close_cables(&c);
+	if (r >= 0)
+		r = sup_identity_gather(s, e); /* QEMU starts meanwhile */
 	return r >= 0 && s->snapshot.id != NULL ? sup_clone_load(s, e) : r;
 }
 

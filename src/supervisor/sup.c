@@ -224,14 +224,10 @@ static int
 call_identity(struct sup *s, guest_call_cb cb, struct err *e)
 {
 	struct session_open o = {.op = SESSION_OP_IDENTITY};
-	struct identity id = {0};
-	int r = sup_identity(s, &id, e);
+	int r = sup_identity_now(s, &o.identity, e);
 
-	if (r == 0) {
-		identity_encode(&id, &o.identity);
+	if (r == 0)
 		r = sup_guest_call(s, &o, IDENTITY_LIMIT_MS, cb, e);
-	}
-	identity_release(&id);
 	session_open_release(&o);
 	return r;
 }

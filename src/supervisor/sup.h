@@ -81,6 +81,7 @@ struct sup {
 	uv_poll_t *net_poll;
 	struct policy policy;
 	struct buf authority, authority_cert; /* PEM: with the key, without */
+	struct identity identity;             /* what the guest is told */
 	uint16_t udp_ports[POLICY_RULES_MAX]; /* what the jail has open */
 	size_t nudp_ports;
 	uint64_t policy_asked, policy_obeyed;
@@ -220,4 +221,5 @@ uint64_t sup_changes_ask(struct sup *s);
 void sup_changes_last(struct sup *s);
 
 /* identity.c */
-int sup_identity(const struct sup *s, struct identity *ret, struct err *e);
+int sup_identity_gather(struct sup *s, struct err *e); /* all but the random numbers and the time */
+int sup_identity_now(struct sup *s, struct buf *out, struct err *e); /* encoded */
