@@ -25,8 +25,6 @@
 #include "qemu.h"
 #include "save.h"
 
-#define QMP_LIMIT_MS 20000
-
 struct vmm_machine
 sup_machine_plan(const struct sup *s)
 {
@@ -191,17 +189,6 @@ sup_snapshot_made(struct sup *s, int code)
 	}
 	if (sup_start_machine(s, &e) < 0)
 		sup_fail(s, "%s", e.msg);
-}
-
-int
-sup_clone_load(struct sup *s, struct err *e)
-{
-	uint64_t deadline = deadline_in_ms(QMP_LIMIT_MS);
-	int r = qmp_hello(s->qmp, deadline, e);
-
-	if (r == 0)
-		r = qmp_load(s->qmp, QEMU_FD_STATE, deadline, e);
-	return r == 0 && s->wake.len > 0 ? sup_resume_go(s, e) : r;
 }
 
 void

@@ -333,7 +333,7 @@ sup_machine_start(struct sup *s, struct err *e)
 	close_cables(&c);
 	if (r >= 0)
 		r = sup_identity_gather(s, e); /* QEMU starts meanwhile */
-	return r >= 0 && s->snapshot.id != NULL ? sup_clone_load(s, e) : r;
+	return r >= 0 && s->wake.len > 0 ? sup_resume_go(s, e) : r;
 }
 
 int

@@ -77,6 +77,9 @@ plan_tree(const struct qemu_start *q, const struct vmm_host *host, struct jail_c
 	return plan_memory(q, c, e);
 }
 
+/* What a saved state is read from, in QEMU: the one after those that it always has. */
+#define QEMU_FD_STATE 8
+
 static int
 start(const struct qemu_start *q, const struct vmm_host *host, struct jail_confine *tree,
 	pid_t *ret_pid, int *ret_pidfd, struct err *e)
@@ -97,6 +100,7 @@ start(const struct qemu_start *q, const struct vmm_host *host, struct jail_confi
 	m.fs_fd = 5;
 	m.console_fd = 6;
 	m.qmp_fd = 7;
+	m.state_fd = QEMU_FD_STATE;
 	m.layer = q->image->layer != NULL;
 	r = vmm_plan(&m, host->qemu, &argv, e);
 	if (r == 0)

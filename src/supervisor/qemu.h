@@ -21,9 +21,6 @@ struct qemu_start {
 /* Beside the program: see vmm_needs_preload. */
 #define QEMU_PRELOAD "paddock-qemu.so"
 
-/* What a saved state is read from, in QEMU. */
-#define QEMU_FD_STATE 8
-
 /* pid and pidfd are the caller's. It dies with the caller. */
 int qemu_start(const struct qemu_start *q, pid_t *ret_pid, int *ret_pidfd, struct err *e);
 

@@ -116,8 +116,10 @@ sup_resume_go(struct sup *s, struct err *e)
 {
 	CLEAN_FREE char *folder = state_suspended(&s->paths, s->sandbox.name);
 	uint64_t deadline = deadline_in_ms(LOAD_LIMIT_MS);
-	int r = qmp_loaded(s->qmp, deadline, e);
+	int r = qmp_hello(s->qmp, deadline, e);
 
+	if (r == 0)
+		r = qmp_loaded(s->qmp, deadline, e);
 	if (r == -EPIPE)
 		err_set(e, EPIPE, "QEMU does not load it (see supervisor.log)");
 	if (r == 0)

@@ -36,6 +36,7 @@
 #define TELL_AGAIN_MAX    3
 #define SHUTDOWN_LIMIT_MS 30000
 #define QUIT_LIMIT_MS     3000
+#define HELLO_LIMIT_MS    20000
 #define LOST_GRACE_MS     1000
 #define TAIL_LINES        5
 
@@ -295,7 +296,8 @@ on_link(uv_poll_t *p, int status, int events)
 		return;
 	s->guest_up = true;
 	sup_progress(s, "setting the machine up");
-	if (s->snapshot.id == NULL && qmp_hello(s->qmp, deadline_in_ms(QUIT_LIMIT_MS), &e) < 0)
+	/* One that was woken has been spoken to. */
+	if (s->wake.len == 0 && qmp_hello(s->qmp, deadline_in_ms(HELLO_LIMIT_MS), &e) < 0)
 		log_warn("qmp: %s", e.msg);
 	sup_paused_watch(s);
 	if (call_identity(s, on_identity, &e) < 0)

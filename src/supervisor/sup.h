@@ -171,9 +171,8 @@ int sup_snapshot_key(const struct sup *s, struct buf *out, struct err *e);
 int sup_saved_key(const struct sup *s, struct buf *out, struct err *e); /* snapshot/saved.h */
 /* Starts the machine, from what there is to start it from; perhaps only later. */
 int sup_start_machine(struct sup *s, struct err *e);
-void sup_snapshot_made(struct sup *s, int code);  /* the maker's end */
-int sup_clone_load(struct sup *s, struct err *e); /* QEMU has started */
-void sup_clone_failed(struct sup *s);             /* s->why says it */
+void sup_snapshot_made(struct sup *s, int code); /* the maker's end */
+void sup_clone_failed(struct sup *s);            /* s->why says it */
 
 /* machine.c: the jail, QEMU and the roles, started and watched */
 int sup_machine_start(struct sup *s, struct err *e);

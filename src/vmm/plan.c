@@ -197,8 +197,8 @@ add_machine(struct strv *a, const struct vmm_machine *m)
 		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	strv_add(a, "-no-reboot");
 	if (m->memory == VMM_MEMORY_CLONE) {
-		/* The kernel is in its memory already. Which descriptor, qmp_load says. */
-		add(a, "-incoming", "defer");
+		/* The kernel is in its memory already. */
+		addf(a, "-incoming", "fd:%d", m->state_fd);
 		if (m->hold)
 			strv_add(a, "-S");
 	} else {

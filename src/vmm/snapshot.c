@@ -65,14 +65,6 @@ qmp_loaded(struct qmp *q, uint64_t deadline_ms, struct err *e)
 	}
 }
 
-int
-qmp_load(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e)
-{
-	CLEAN_FREE char *arguments = xasprintf("{\"uri\":\"fd:%d\"}", qemu_fd);
-
-	return qmp_command(q, "migrate-incoming", arguments, deadline_ms, e);
-}
-
 /* Guest memory begins at the guest's address 0; QEMU says so in words, to people alone. */
 int
 qmp_memory_address(struct qmp *q, uint64_t *ret, uint64_t deadline_ms, struct err *e)

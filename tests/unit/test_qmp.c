@@ -343,22 +343,6 @@ save_hangs(void **state)
 	peer_end(&p, q);
 }
 
-static void
-loads(void **state)
-{
-	static const char *const script[] = {GREETING, "HEAR", OK("1"), "HEAR", OK("2"), NULL};
-	struct peer p;
-	struct qmp *q = peer_start(&p, script, 0);
-	struct err e = {0};
-
-	(void)state;
-	assert_int_equal(qmp_hello(q, deadline_in_ms(LIMIT_MS), &e), 0);
-	assert_int_equal(qmp_load(q, 8, deadline_in_ms(LIMIT_MS), &e), 0);
-	peer_end(&p, q);
-	assert_non_null(strstr(p.heard, "\"migrate-incoming\",\"id\":2,"
-					"\"arguments\":{\"uri\":\"fd:8\"}}\n"));
-}
-
 static int
 address_of(const char *answer, uint64_t *ret)
 {
@@ -406,7 +390,6 @@ main(void)
 		cmocka_unit_test(saves),
 		cmocka_unit_test(save_fails),
 		cmocka_unit_test(save_hangs),
-		cmocka_unit_test(loads),
 		cmocka_unit_test(tells_where_its_memory_is),
 	};
 

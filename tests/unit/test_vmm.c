@@ -192,15 +192,16 @@ plan_memory(void **state)
 	assert_non_null(strstr(buf_str(&made), " paddock.snapshot=198.18.0.2/30,198.18.0.1\n"));
 	assert_null(strstr(buf_str(&made), "-incoming"));
 	m.memory = VMM_MEMORY_CLONE;
+	m.state_fd = 8;
 	plan_text(&m, &clone);
 	assert_non_null(strstr(buf_str(&clone), MEMORY_FILE "off,readonly=on,rom=off\n"));
-	assert_non_null(strstr(buf_str(&clone), "-incoming\ndefer\n"));
+	assert_non_null(strstr(buf_str(&clone), "-incoming\nfd:8\n"));
 	assert_null(strstr(buf_str(&clone), "-kernel\n"));
 	assert_null(strstr(buf_str(&clone), "\n-S\n"));
 	m.preload = m.hold = true;
 	plan_text(&m, &old);
 	assert_non_null(strstr(buf_str(&old), MEMORY_FILE "off\n"));
-	assert_non_null(strstr(buf_str(&old), "-incoming\ndefer\n-S\n"));
+	assert_non_null(strstr(buf_str(&old), "-incoming\nfd:8\n-S\n"));
 }
 
 static void

@@ -38,7 +38,7 @@ enum vmm_accel { VMM_ACCEL_AUTO, VMM_ACCEL_KVM, VMM_ACCEL_TCG };
 enum vmm_memory {
 	VMM_MEMORY_OWN,
 	VMM_MEMORY_FILE,  /* of VMM_PATH_RAM, to be saved; boots as with VMM_MEMORY_OWN */
-	VMM_MEMORY_CLONE, /* starts with what is saved there, once qmp_load has been called */
+	VMM_MEMORY_CLONE, /* goes on with what is saved there, and in the file of devices */
 };
 
 struct vmm_machine {
@@ -52,6 +52,7 @@ struct vmm_machine {
 		*network; /* VMM_MEMORY_FILE: "ADDRESS/PREFIX,GATEWAY", the same for all clones */
 	/* Descriptors as QEMU will have them. */
 	int tap_fd, link_fd, fs_fd, console_fd, qmp_fd;
+	int state_fd; /* a clone's: what qmp_save wrote; its failure to read it is QEMU's end */
 	bool preload; /* a clone: see vmm_needs_preload */
 	bool hold;    /* a clone: it runs only once it is told to ("cont") */
 	bool layer;   /* there is one between base and disk */
@@ -127,12 +128,7 @@ void qmp_version(const struct qmp *q, unsigned *ret_major, unsigned *ret_minor);
  * descriptor is open for writing alone. The machine stays stopped, and has its disk all along.
  */
 int qmp_save(struct qmp *q, int fd, uint64_t deadline_ms, struct err *e);
-/*
- * A clone reads that state from QEMU's own descriptor and goes on where the saved machine was. Its
- * failure is QEMU's end.
- */
-int qmp_load(struct qmp *q, int qemu_fd, uint64_t deadline_ms, struct err *e);
-/* Until that state has been read. */
+/* Until a clone has read that state. */
 int qmp_loaded(struct qmp *q, uint64_t deadline_ms, struct err *e);
 /* Where in QEMU's process the guest's memory begins. */
 int qmp_memory_address(struct qmp *q, uint64_t *ret, uint64_t deadline_ms, struct err *e);
