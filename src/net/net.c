@@ -62,6 +62,9 @@ watch_packets(struct net *net, struct err *e)
 	net->flood = watch_new(&net->loop, o->flood_fd, flood_on_readable, net);
 	if (net->udp_in == NULL || net->refused == NULL || net->flood == NULL)
 		return err_set(e, EINVAL, "net: a netlink socket cannot be watched");
+	nflog_init(&net->udp.nflog, o->udp_fd);
+	nflog_init(&net->nflog_refused, o->refused_fd);
+	nflog_init(&net->nflog_flood, o->flood_fd);
 	watch_events(net->udp_in, UV_READABLE);
 	watch_events(net->refused, UV_READABLE);
 	watch_events(net->flood, UV_READABLE);

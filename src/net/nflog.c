@@ -3,6 +3,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_log.h>
 #include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -16,7 +17,7 @@ parse_packet(struct nflog *l, const uint8_t *p, size_t n, nflog_fn *fn, void *ar
 {
 	const uint8_t *packet = NULL;
 	size_t size = 0;
-	uint32_t seq = l->next, lost;
+	uint32_t seq = l->next, lost, known;
 	struct nlattr a;
 
 	for (size_t step; n >= sizeof(a); p += step, n -= step) {
@@ -33,6 +34,10 @@ parse_packet(struct nflog *l, const uint8_t *p, size_t n, nflog_fn *fn, void *ar
 		step = NLA_ALIGN(a.nla_len) < n ? NLA_ALIGN(a.nla_len) : n;
 	}
 	lost = l->began ? seq - l->next : 0;
+	known = lost < l->ahead ? lost : l->ahead;
+	lost -= known;
+	l->ahead -= known;
+	l->shown += lost;
 	l->began = true;
 	l->next = seq + 1;
 	if (packet != NULL)
@@ -56,6 +61,37 @@ nflog_parse(struct nflog *l, const uint8_t *p, size_t n, nflog_fn *fn, void *arg
 	}
 }
 
+/* sk_drops of netlink's full receive buffer (Linux 4.12). */
+static uint32_t
+count_dropped(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t len = sizeof(info);
+
+	(void)getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len);
+	return info[SK_MEMINFO_DROPS];
+}
+
+/* The socket loses only while it is full, so what was lost last is known once it is empty. */
+static void
+tell_last(struct nflog *l, int fd, nflog_fn *fn, void *arg)
+{
+	uint32_t dropped = count_dropped(fd), n = dropped - l->dropped;
+
+	l->dropped = dropped;
+	n -= n < l->shown ? n : l->shown;
+	l->shown = 0;
+	l->ahead += n;
+	if (n > 0)
+		fn(arg, NULL, 0, n);
+}
+
+void
+nflog_init(struct nflog *l, int fd)
+{
+	l->dropped = count_dropped(fd);
+}
+
 void
 nflog_read(struct nflog *l, int fd, nflog_fn *fn, void *arg)
 {
@@ -64,7 +100,9 @@ nflog_read(struct nflog *l, int fd, nflog_fn *fn, void *arg)
 
 		if (n > 0)
 			nflog_parse(l, l->message, (size_t)n, fn, arg);
-		else if (n == 0 || (errno != EINTR && errno != ENOBUFS))
+		else if (n == 0 || (errno != EINTR && errno != ENOBUFS)) {
+			tell_last(l, fd, fn, arg);
 			return;
+		}
 	}
 }
