@@ -113,13 +113,15 @@ kill_hard() {
 }
 
 # killed_once ROOT NAME VICTIM COMMAND...: as soon as a process of this name is there below ROOT (a
-# pid, or "job": the command itself), VICTIM (a pid, or "it") ends by force. What the command says is
-# in $E2E/out; the result is its own. It does not wait between its looks: what it waits for is short.
+# pid, or "job": the command itself), VICTIM (a pid, or "it") ends by force. NAME@FILE: as soon as it
+# has begun to read a file of that name. What the command says is in $E2E/out; the result is its own.
+# It does not wait between its looks: what it waits for is short.
 killed_once() {
 	python3 - "$E2E/out" "$@" <<-'PY'
 		import os, signal, subprocess, sys, time
 
 		out, root, name, victim = sys.argv[1:5]
+		name, _, file = name.partition("@")
 		with open(out, "w") as f:
 		    job = subprocess.Popen(sys.argv[5:], stdin=subprocess.DEVNULL, stdout=f, stderr=f)
 
@@ -135,10 +137,18 @@ killed_once() {
 		        yield child
 		        yield from below(child)
 
+		def reads(pid):
+		    try:
+		        return any(os.readlink(f"/proc/{pid}/fd/{fd}").endswith("/" + file) and
+		                   not read(f"/proc/{pid}/fdinfo/{fd}").startswith("pos:\t0\n")
+		                   for fd in os.listdir(f"/proc/{pid}/fd"))
+		    except OSError:
+		        return False
+
 		end = time.monotonic() + 60
 		while time.monotonic() < end:
 		    for pid in below(job.pid if root == "job" else root):
-		        if read(f"/proc/{pid}/comm") == name + "\n":
+		        if read(f"/proc/{pid}/comm") == name + "\n" and (not file or reads(pid)):
 		            os.kill(int(pid if victim == "it" else victim), signal.SIGKILL)
 		            sys.exit(job.wait(60))
 		job.kill()

@@ -124,12 +124,14 @@ goes_on() { # SANDBOX PID COUNT
 }
 
 @test "QEMU is killed while it wakes: nothing was used up, and it wakes" {
-	local pid count
+	local pid count name
 	read -r pid count <<< "$(live zz)"
 	pd suspend zz >/dev/null
-	run -125 killed_once job qemu-system-x86 it "$PADDOCK" exec -q zz true
-	has "$(cat "$E2E/out")" "cannot go on where it was suspended"
-	box_is zz suspended
+	for name in qemu-system-x86 qemu-system-x86@state; do
+		run -125 killed_once job "$name" it "$PADDOCK" exec -q zz true
+		has "$(cat "$E2E/out")" "cannot go on where it was suspended"
+		box_is zz suspended
+	done
 	wait_until 60 goes_on zz "$pid" "$count"
 }
 
