@@ -109,11 +109,15 @@ add_kernel_command_line(struct strv *a, const struct vmm_machine *m)
 	 * program's start laid out anew, it would be translated anew, in three times the time. And
 	 * what is executed is the translation, which the kernel's detours around the faults of a
 	 * real processor do not protect; they only cost.
+	 * clearcpuid=cx16: QEMU before 8.0 leaves other bits than ZF in the flags what they happen
+	 * to be after a cmpxchg16b (its helper reads a cc_op that was not stored). An interrupt
+	 * before the next arithmetic saves those, and the kernel, whose allocator uses it,
+	 * goes on with VM, NT or DF set: it panics or copies backwards.
 	 */
 	if (m->accel == VMM_ACCEL_TCG)
 		buf_printf(&b,
 			" tsc_early_khz=%llu lpj=%llu no_timer_check tsc=reliable "
-			"norandmaps mitigations=off cryptomgr.notests "
+			"norandmaps mitigations=off clearcpuid=cx16 cryptomgr.notests "
 			"initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted",
 			(unsigned long long)m->tsc_khz,
 			(unsigned long long)(m->tsc_khz * 1000 / KERNEL_HZ));

@@ -91,6 +91,9 @@ differ() { # WHAT SCRIPT
 	is_clone one
 	is_clone two
 	equal "$(in_box two 'cat "$WORKSPACE_DIR/file"; hostname')" $'data\ntwo'
+	# What the kernel must not use where the processor is emulated (vmm's plan.c).
+	[ "$(inspect_get two .accelerator)" != tcg ] ||
+		equal "$(in_box two 'grep -owE "cx8|cx16" /proc/cpuinfo | sort -u')" cx8
 }
 
 @test "J1, J2: two clones share no secret and no random stream" {

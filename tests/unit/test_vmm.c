@@ -103,13 +103,14 @@ plan_tcg(void **state)
 	struct vmm_machine m = good_machine();
 
 	(void)state;
-	assert_plan(&m, HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax\n"
-			     "-smp\ncpus=2,sockets=2,cores=1,threads=1\n-m\n2048M\n"
-			     "-object\nmemory-backend-ram,id=ram,size=2048M,merge=off\n" MIDDLE
-			     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
-			     "tsc=reliable norandmaps mitigations=off cryptomgr.notests "
-			     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted "
-			     "maxcpus=1 noreplace-smp\n" TAIL);
+	assert_plan(&m,
+		HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax\n"
+		     "-smp\ncpus=2,sockets=2,cores=1,threads=1\n-m\n2048M\n"
+		     "-object\nmemory-backend-ram,id=ram,size=2048M,merge=off\n" MIDDLE
+		     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
+		     "tsc=reliable norandmaps mitigations=off clearcpuid=cx16 cryptomgr.notests "
+		     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted "
+		     "maxcpus=1 noreplace-smp\n" TAIL);
 }
 
 /* One processor needs no other to be kept back. */
