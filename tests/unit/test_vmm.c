@@ -104,7 +104,7 @@ plan_tcg(void **state)
 
 	(void)state;
 	assert_plan(&m,
-		HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax\n"
+		HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax,-erms,-fsrm\n"
 		     "-smp\ncpus=2,sockets=2,cores=1,threads=1\n-m\n2048M\n"
 		     "-object\nmemory-backend-ram,id=ram,size=2048M,merge=off\n" MIDDLE
 		     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
