@@ -154,7 +154,7 @@ extend_bundle(const struct certs_paths *p, const char *pem, struct err *e)
 		return r;
 	textblock_replace(buf_str(&old), NULL, &bare);
 	certs_unknown(pem, buf_str(&bare), &fresh);
-	r = textblock_apply(p->bundle, buf_str(&fresh), 0644, e);
+	r = textblock_update(p->bundle, &old, buf_str(&fresh), 0644, e);
 	if (r < 0)
 		return r;
 	/* Where somebody has run update-ca-certificates the bundle has ours among the image's. */

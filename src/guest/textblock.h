@@ -15,6 +15,9 @@ void textblock_replace(const char *text, const char *content, struct buf *out);
 
 /* textblock_replace on a file (created with this mode), written only where something changes. */
 int textblock_apply(const char *path, const char *content, unsigned mode, struct err *e);
+/* The same where it has been read already: old. */
+int textblock_update(
+	const char *path, struct buf *old, const char *content, unsigned mode, struct err *e);
 
 /* Writes the file unless it already says just this. Not synced: it is written anew at each boot. */
 int text_write(const char *path, const void *p, size_t n, unsigned mode, struct err *e);

@@ -249,7 +249,8 @@ static void
 add_cables(struct strv *a, const struct vmm_machine *m)
 {
 	addf(a, "-netdev", "tap,id=net,fd=%d", m->tap_fd);
-	addf(a, "-device", "virtio-net-device,netdev=net,mac=%s", m->mac);
+	/* A clone has no neighbours to tell that it moved. */
+	addf(a, "-device", "virtio-net-device,netdev=net,mac=%s,guest_announce=off", m->mac);
 	add(a, "-device", "virtio-serial-device,id=serial,max_ports=3");
 	addf(a, "-chardev", "socket,id=link,fd=%d", m->link_fd);
 	add(a, "-device", "virtserialport,bus=serial.0,nr=1,chardev=link,name=paddock.link");

@@ -152,6 +152,60 @@ block_file(void **state)
 	assert_true(text_write("/nonexistent/x", "z", 1, 0644, &e) < 0);
 }
 
+static ino_t
+inode_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(lstat(path, &st), 0);
+	assert_true(S_ISREG(st.st_mode));
+	return st.st_ino;
+}
+
+static void
+says(const char *path, const char *want, size_t n)
+{
+	CLEAN_FREE char *text = slurp(path);
+
+	assert_int_equal(strlen(text), n);
+	assert_memory_equal(text, want, n);
+}
+
+/* A small one stays the same file; what others may see by another name is left as it is. */
+static void
+text_in_place(void **state)
+{
+	CLEAN_FREE char *path = in_dir("small"), *other = in_dir("other");
+	struct err e = {0};
+	char large[5000];
+	ino_t first;
+
+	(void)state;
+	memset(large, 'l', sizeof(large));
+	put(path, "something longer\n");
+	first = inode_of(path);
+	assert_int_equal(text_write(path, "short\n", 6, 0444, &e), 0);
+	says(path, "short\n", 6);
+	assert_true(inode_of(path) == first);
+	assert_int_equal(text_write(path, large, sizeof(large), 0644, &e), 0);
+	says(path, large, sizeof(large));
+	first = inode_of(path);
+	assert_int_equal(text_write(path, "short\n", 6, 0644, &e), 0);
+	says(path, "short\n", 6);
+	assert_true(inode_of(path) != first);
+
+	assert_int_equal(link(path, other), 0);
+	assert_int_equal(text_write(path, "linked\n", 7, 0644, &e), 0);
+	says(path, "linked\n", 7);
+	says(other, "short\n", 6);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink(other, path), 0);
+	assert_int_equal(text_write(path, "symlink\n", 8, 0644, &e), 0);
+	says(path, "symlink\n", 8);
+	says(other, "short\n", 6);
+	inode_of(path);
+}
+
 /* The first time it is put to the end of the very file; one that a crash has cut is made whole. */
 static void
 textblock_at_the_end(void **state)
@@ -545,6 +599,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(block_table),
 		cmocka_unit_test(block_file),
+		cmocka_unit_test(text_in_place),
 		cmocka_unit_test(textblock_at_the_end),
 		cmocka_unit_test(certs_only_new),
 		cmocka_unit_test(certs_life),

@@ -72,7 +72,7 @@ good_machine(void)
 #define CABLES                                                                                     \
 	"-device\nvirtio-blk-device,drive=disk\n"                                                  \
 	"-netdev\ntap,id=net,fd=3\n"                                                               \
-	"-device\nvirtio-net-device,netdev=net,mac=52:54:00:12:34:56\n"                            \
+	"-device\nvirtio-net-device,netdev=net,mac=52:54:00:12:34:56,guest_announce=off\n"         \
 	"-device\nvirtio-serial-device,id=serial,max_ports=3\n"                                    \
 	"-chardev\nsocket,id=link,fd=4\n"                                                          \
 	"-device\nvirtserialport,bus=serial.0,nr=1,chardev=link,name=paddock.link\n"               \
