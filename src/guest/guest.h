@@ -12,11 +12,11 @@ struct guest {
 	struct identity identity; /* zero until told */
 	bool has_identity;
 	bool shutting_down;
-	struct sessions *sessions; /* of guest_server_start */
-	struct docker *docker;     /* of guest_docker_listen; NULL: the image has none */
-	struct devices *devices;   /* of guest_boot */
-	int link_fd, fs_fd;        /* the two virtio-serial ports, of guest_boot */
-	bool pump_started;
+	struct sessions *sessions;     /* of guest_server_start */
+	struct docker *docker;         /* of guest_docker_listen; NULL: the image has none */
+	struct devices *devices;       /* of guest_boot */
+	int link_fd, fs_fd;            /* the two virtio-serial ports, of guest_boot */
+	struct pump *pump;             /* of guest_pump_start; NULL: it does not run */
 	struct workspaces *workspaces; /* on their way; NULL: none are */
 	struct netcfg network;         /* what it has; zero: nothing yet */
 	bool frozen;                   /* guest_freeze */
@@ -46,9 +46,13 @@ void guest_power_off(struct guest *g);
 int guest_docker_listen(struct guest *g, struct err *e);
 /* Ends dockerd and with it the containers; waits at most limit_ms. */
 void guest_docker_stop(struct guest *g, uint64_t limit_ms);
-/* pump.c: mounts the workspaces' FUSE file system at mountpoint and pumps it through the port; its
- * threads live until power-off. */
-int guest_pump_start(int port_fd, const char *mountpoint, struct err *e);
+/*
+ * pump.c: mounts the workspaces' FUSE file system at mountpoint; its threads live until power-off.
+ * Whoever asks the file system for something waits until it is told to go, and from then on the
+ * port is read and written.
+ */
+int guest_pump_start(int port_fd, const char *mountpoint, struct pump **ret, struct err *e);
+void guest_pump_go(struct pump *p);
 /* session.c: sessions, on the link's HTTP/2 server (server.c), on the port (the caller's). */
 int guest_server_start(struct guest *g, int port_fd, struct err *e);
 /* base environment of every session, users and groups: users.c */

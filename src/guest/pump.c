@@ -67,8 +67,9 @@ struct pump {
 	char mountpoint[PATH_MAX];
 	char device[32]; /* "0:42": names the connection and its read-ahead in /sys */
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* notes, restarted or stopped */
+	pthread_cond_t changed; /* notes, going, restarted or stopped */
 	struct buf notes;
+	bool going;
 	bool stopped;
 	bool restarted; /* a mark has come and is not answered */
 	uint8_t nonce[FUSE_LINE_NONCE];
@@ -225,6 +226,15 @@ begin_thread(const char *name)
 	near_above_programs();
 }
 
+static void
+wait_go(struct pump *p)
+{
+	pthread_mutex_lock(&p->lock);
+	while (!p->going)
+		pthread_cond_wait(&p->changed, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+}
+
 /* What the host has to have before the message that answer_here wants to be sent; in *buffer. */
 static int
 send_first(struct pump *p, uint8_t **buffer)
@@ -246,6 +256,7 @@ pump_up(void *arg)
 	uint8_t *msg = pending_buffer(&p->pending), *first = pending_buffer(&p->pending);
 
 	begin_thread("fs-up");
+	wait_go(p);
 	for (;;) {
 		ssize_t n = read_some(p->fuse_fd, msg, FUSE_WIRE_MSG_MAX);
 		struct fuse_in_header h;
@@ -525,6 +536,7 @@ pump_down(void *arg)
 
 	begin_thread("fs-down");
 	near_down(&p->near);
+	wait_go(p);
 	for (;;) {
 		ssize_t n = read_some(p->port_fd, buf_reserve(&in, READ_SIZE), READ_SIZE);
 
@@ -626,7 +638,7 @@ pump_new(int port_fd, const char *mountpoint)
 }
 
 int
-guest_pump_start(int port_fd, const char *mountpoint, struct err *e)
+guest_pump_start(int port_fd, const char *mountpoint, struct pump **ret, struct err *e)
 {
 	void *(*const threads[])(void *) = {pump_up, pump_down, pump_notes, pump_again, pump_keep};
 	struct pump *p = pump_new(port_fd, mountpoint);
@@ -656,5 +668,15 @@ guest_pump_start(int port_fd, const char *mountpoint, struct err *e)
 			return err_sys(e, r, "start a thread for the workspaces");
 		}
 	}
+	*ret = p;
 	return 0;
+}
+
+void
+guest_pump_go(struct pump *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->going = true;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
 }

@@ -25,6 +25,7 @@
 #include "guest.h"
 #include "netcfg.h"
 #include "step.h"
+#include "workspaces.h"
 
 #define WARM_LIMIT_MS 30000
 #define WARM_FILE_MAX (16u << 20)
@@ -122,6 +123,9 @@ guest_wait(struct guest *g, struct err *e)
 			e, ETIMEDOUT, "what the image's programs have left behind does not end");
 	sync();
 	step_done(&s, "warm");
+	r = workspaces_prepare(g, e);
+	if (r < 0)
+		return r;
 	if (write(STDERR_FILENO, line, sizeof(line) - 1) > 0)
 		tcdrain(STDERR_FILENO);
 	return 0;

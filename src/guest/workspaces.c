@@ -192,18 +192,26 @@ workspaces_new(struct guest *g, const struct identity *i)
 	return w;
 }
 
-static int
-start_pump(struct guest *g, struct err *e)
+int
+workspaces_prepare(struct guest *g, struct err *e)
 {
 	int r;
 
-	if (g->pump_started)
+	if (g->pump != NULL)
 		return 0;
 	r = io_mkdirs(WORKSPACES_ROOT, 0755, e);
-	if (r == 0)
-		r = guest_pump_start(g->fs_fd, WORKSPACES_ROOT, e);
-	g->pump_started = r == 0;
-	return r;
+	return r < 0 ? r : guest_pump_start(g->fs_fd, WORKSPACES_ROOT, &g->pump, e);
+}
+
+/* Where it was prepared and is of no use, whoever comes by it would wait. */
+static void
+abandon(struct guest *g)
+{
+	if (g->pump == NULL)
+		return;
+	if (umount2(WORKSPACES_ROOT, MNT_DETACH) < 0)
+		log_warn("unmount '%s': %s", WORKSPACES_ROOT, strerror(errno));
+	guest_pump_go(g->pump);
 }
 
 /* For the binds to find it known; what is not there they will say. */
@@ -222,9 +230,11 @@ workspaces_main(void *arg)
 {
 	struct workspaces *w = arg;
 
-	w->r = start_pump(w->guest, &w->e);
-	if (w->r == 0)
+	w->r = workspaces_prepare(w->guest, &w->e);
+	if (w->r == 0) {
+		guest_pump_go(w->guest->pump);
 		look_up(w);
+	}
 	while (sem_wait(&w->bind) < 0)
 		;
 	for (size_t i = 0; i < w->n && w->r == 0; i++)
@@ -244,6 +254,8 @@ workspaces_begin(struct guest *g, const struct identity *i, struct workspaces **
 		r = workspaces_check_path(i->workspaces[k].path, e);
 	for (size_t k = 0; k < i->shadows.n && r == 0; k++)
 		r = workspaces_check_path(i->shadows.v[k], e);
+	if (r == 0 && i->nworkspaces == 0)
+		abandon(g);
 	if (r < 0 || i->nworkspaces == 0)
 		return r;
 	*ret = workspaces_new(g, i);

@@ -8,8 +8,14 @@
 struct workspaces; /* on their way */
 
 /*
- * Starts the pump where it does not run yet, and has the workspaces looked up, beside the caller.
- * NULL in *ret: there are none. What was begun is to be ended.
+ * Mounts their file system, if it is not mounted yet, without saying a word to the host: whoever
+ * asks it for something waits for workspaces_begin.
+ */
+int workspaces_prepare(struct guest *g, struct err *e);
+
+/*
+ * Has the workspaces looked up, beside the caller. NULL in *ret: there are none. What was begun is
+ * to be ended.
  */
 int workspaces_begin(
 	struct guest *g, const struct identity *i, struct workspaces **ret, struct err *e);

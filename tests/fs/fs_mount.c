@@ -154,6 +154,7 @@ main(int argc, char **argv)
 {
 	struct server srv = {.uid = argc > 3 ? (uid_t)atoi(argv[3]) : 0};
 	struct err e = {0};
+	struct pump *pump = NULL;
 	int sv[2], told[2], status = 0, signals;
 	sigset_t s;
 
@@ -178,10 +179,11 @@ main(int argc, char **argv)
 	start(&srv);
 	if (srv.journal <= 0)
 		close(sv[0]);
-	if (guest_pump_start(sv[1], argv[2], &e) < 0) {
+	if (guest_pump_start(sv[1], argv[2], &pump, &e) < 0) {
 		fprintf(stderr, "pump: %s\n", e.msg);
 		return 1;
 	}
+	guest_pump_go(pump);
 	printf("ready %d\n", (int)srv.pid);
 	fflush(stdout);
 	wait_end(&srv, signals);
