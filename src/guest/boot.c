@@ -32,10 +32,11 @@
 #define DEVICES_LIMIT 60000
 
 /*
- * noinit_itable: zeroing inode tables would fill the overlay. discard: what is deleted leaves the
+ * noinit_itable, no_prefetch_block_bitmaps: zeroing inode tables would fill the overlay, and nobody
+ * waits for bitmaps that are read ahead. discard: what is deleted leaves the
  * overlay too. commit: a machine that is killed loses two seconds, not five.
  */
-#define DISK_OPTIONS "noinit_itable,discard,commit=2"
+#define DISK_OPTIONS "noinit_itable,no_prefetch_block_bitmaps,discard,commit=2"
 
 struct mount_point {
 	const char *type, *path;

@@ -7,6 +7,8 @@
 #include "loop.h"
 #include "netcfg.h"
 
+struct pump;
+
 struct guest {
 	struct loop *loop;
 	struct identity identity; /* zero until told */
@@ -16,8 +18,7 @@ struct guest {
 	struct docker *docker;         /* of guest_docker_listen; NULL: the image has none */
 	struct devices *devices;       /* of guest_boot */
 	int link_fd, fs_fd;            /* the two virtio-serial ports, of guest_boot */
-	struct pump *pump;             /* of guest_pump_start; NULL: it does not run */
-	struct workspaces *workspaces; /* on their way; NULL: none are */
+	struct workspaces *workspaces; /* of workspaces_prepare */
 	struct netcfg network;         /* what it has; zero: nothing yet */
 	bool frozen;                   /* guest_freeze */
 	struct strv frozen_groups;

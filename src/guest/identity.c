@@ -122,13 +122,11 @@ static int
 set_names(struct guest *g, const struct identity *i, struct err *e)
 {
 	CLEAN_FREE char *name = xasprintf("%s\n", i->hostname);
-	CLEAN_FREE char *resolv = xasprintf("nameserver %s\n", i->gateway);
 	CLEAN_FREE char *hosts =
 		xasprintf("127.0.1.1 %s\n%s host.docker.internal gateway.docker.internal\n",
 			i->hostname, i->gateway);
-	int r = text_write("/etc/resolv.conf", resolv, strlen(resolv), 0644, e);
+	int r = netcfg_write_resolv(&g->network, e);
 
-	(void)g;
 	if (r == 0)
 		r = textblock_apply("/etc/hosts", hosts, 0644, e);
 	return r == 0 ? text_write("/etc/hostname", name, strlen(name), 0644, e) : r;
@@ -303,17 +301,14 @@ begin_workspaces(struct guest *g, const struct identity *i, struct err *e)
 	/* They are there, as they were. */
 	if (i->again != 0)
 		return 0;
-	return workspaces_begin(g, i, &g->workspaces, e);
+	return workspaces_begin(g, i, e);
 }
 
 static int
 end_workspaces(struct guest *g, const struct identity *i, struct err *e)
 {
-	struct workspaces *w = g->workspaces;
-
 	(void)i;
-	g->workspaces = NULL;
-	return workspaces_end(w, WORKSPACES_LIMIT_MS, e);
+	return workspaces_end(g, WORKSPACES_LIMIT_MS, e);
 }
 
 static int

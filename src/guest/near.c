@@ -17,7 +17,7 @@
 
 #include "near.h"
 
-#define LOOK_FIRST 3  /* requests of one process */
+#define LOOK_FIRST 8  /* requests of one process: fewer are not worth a look */
 #define LOOK_EVERY 32 /* from then on */
 #define FIELD_CPU  39
 #define PRIORITY   1

@@ -19,6 +19,7 @@
 
 #include "devices.h"
 #include "netcfg.h"
+#include "textblock.h"
 
 #define DEVICE_LIMIT_MS 20000
 
@@ -128,4 +129,15 @@ netcfg_apply(struct devices *d, const struct netcfg *c, struct err *e)
 		return r;
 	switch_off_ipv6(w.name);
 	return configure(sock, w.name, c, e);
+}
+
+int
+netcfg_write_resolv(const struct netcfg *c, struct err *e)
+{
+	char text[64], gateway[INET_ADDRSTRLEN];
+	int n;
+
+	inet_ntop(AF_INET, &c->gateway, gateway, sizeof(gateway));
+	n = snprintf(text, sizeof(text), "nameserver %s\n", gateway);
+	return text_write("/etc/resolv.conf", text, (size_t)n, 0644, e);
 }

@@ -13,3 +13,5 @@ int netcfg_parse(const char *address, const char *gateway, struct netcfg *ret);
 /* Gives them to the first Ethernet device and brings it up. Repeatable. */
 struct devices;
 int netcfg_apply(struct devices *d, const struct netcfg *c, struct err *e);
+/* resolv.conf(5): the gateway answers. */
+int netcfg_write_resolv(const struct netcfg *c, struct err *e);

@@ -25,6 +25,7 @@
 #include "guest.h"
 #include "netcfg.h"
 #include "step.h"
+#include "textblock.h"
 #include "workspaces.h"
 
 #define WARM_LIMIT_MS 30000
@@ -58,8 +59,10 @@ set_network(struct guest *g, char *value, struct err *e)
 		return 0;
 	*comma = '\0';
 	r = netcfg_parse(value, comma + 1, &g->network);
-	return r < 0 ? err_set(e, EINVAL, "network: '%s'", value)
-		     : netcfg_apply(g->devices, &g->network, e);
+	if (r < 0)
+		return err_set(e, EINVAL, "network: '%s'", value);
+	r = netcfg_apply(g->devices, &g->network, e);
+	return r < 0 ? r : netcfg_write_resolv(&g->network, e);
 }
 
 /* Into the page cache, with all that they load: a first start reads some 10 MB through the disk. */
@@ -121,6 +124,11 @@ guest_wait(struct guest *g, struct err *e)
 	if (!guest_kill_all())
 		return err_set(
 			e, ETIMEDOUT, "what the image's programs have left behind does not end");
+	/*
+	 * What every clone has, and of what each has its own a shorter one: to write over it takes
+	 * a fraction of what it takes to make a file shorter.
+	 */
+	(void)text_write("/etc/hostname", "p\n", 2, 0644, NULL);
 	sync();
 	step_done(&s, "warm");
 	r = workspaces_prepare(g, e);

@@ -1,8 +1,11 @@
 /*
- * How this works: mounting the FUSE file system and binding a workspace of it ask a process on the
- * host that may hang. So that is done in a thread of its own, and PID 1 waits for it with a limit;
- * a thread that never comes back keeps what it works on. What PID 1 does between begin and end it
- * does beside it, except for the binds: they may lie over what it writes.
+ * How this works: looking a workspace up in the FUSE file system and binding it ask a process on
+ * the host that may hang. So that is done by a thread of its own, and PID 1 waits for it with a
+ * limit; a thread that never comes back keeps what it works on. What PID 1 does between begin and
+ * end it does beside it, except for the binds: they may lie over what it writes.
+ *
+ * The thread waits for the next time, and in a machine that is to be cloned for the first: to make
+ * one is a good part of the work.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -106,14 +109,15 @@ bind_one(const struct identity_workspace *w, struct err *e)
 }
 
 struct workspaces {
-	struct guest *guest;
+	sem_t begin, bind, done;
+	bool begun;
+	struct pump *pump;
+	/* Of this time. */
 	struct identity_workspace *v;
 	size_t n;
 	struct strv shadows;
 	uid_t uid;
 	gid_t gid;
-	pthread_t thread;
-	sem_t bind; /* posted by workspaces_end */
 	struct err e;
 	int r;
 };
@@ -152,17 +156,6 @@ bind_shadow(const char *path, const struct workspaces *w, struct err *e)
 	return r;
 }
 
-static void
-workspaces_free(struct workspaces *w)
-{
-	for (size_t i = 0; i < w->n; i++)
-		free(w->v[i].path);
-	free(w->v);
-	strv_release(&w->shadows);
-	sem_destroy(&w->bind);
-	free(w);
-}
-
 /* An outer one before what lies in it, else it would cover it. */
 static int
 by_path(const void *a, const void *b)
@@ -172,14 +165,11 @@ by_path(const void *a, const void *b)
 	return strcmp(x->path, y->path);
 }
 
-static struct workspaces *
-workspaces_new(struct guest *g, const struct identity *i)
+static void
+take(struct workspaces *w, const struct identity *i)
 {
-	struct workspaces *w = xcalloc(1, sizeof(*w));
-
-	w->guest = g;
-	w->v = xcalloc(i->nworkspaces + 1, sizeof(*w->v));
-	for (; w->n < i->nworkspaces; w->n++) {
+	w->v = xcalloc(i->nworkspaces, sizeof(*w->v));
+	for (w->n = 0; w->n < i->nworkspaces; w->n++) {
 		w->v[w->n] = i->workspaces[w->n];
 		w->v[w->n].path = xstrdup(i->workspaces[w->n].path);
 	}
@@ -188,30 +178,18 @@ workspaces_new(struct guest *g, const struct identity *i)
 		strv_add(&w->shadows, i->shadows.v[k]);
 	w->uid = i->uid;
 	w->gid = i->gid;
-	sem_init(&w->bind, 0, 0);
-	return w;
+	w->r = 0;
 }
 
-int
-workspaces_prepare(struct guest *g, struct err *e)
-{
-	int r;
-
-	if (g->pump != NULL)
-		return 0;
-	r = io_mkdirs(WORKSPACES_ROOT, 0755, e);
-	return r < 0 ? r : guest_pump_start(g->fs_fd, WORKSPACES_ROOT, &g->pump, e);
-}
-
-/* Where it was prepared and is of no use, whoever comes by it would wait. */
 static void
-abandon(struct guest *g)
+drop(struct workspaces *w)
 {
-	if (g->pump == NULL)
-		return;
-	if (umount2(WORKSPACES_ROOT, MNT_DETACH) < 0)
-		log_warn("unmount '%s': %s", WORKSPACES_ROOT, strerror(errno));
-	guest_pump_go(g->pump);
+	for (size_t i = 0; i < w->n; i++)
+		free(w->v[i].path);
+	free(w->v);
+	strv_release(&w->shadows);
+	w->v = NULL;
+	w->n = 0;
 }
 
 /* For the binds to find it known; what is not there they will say. */
@@ -225,31 +203,93 @@ look_up(const struct workspaces *w)
 	}
 }
 
+static void
+bind_all(struct workspaces *w)
+{
+	for (size_t i = 0; i < w->n && w->r == 0; i++)
+		w->r = bind_one(&w->v[i], &w->e);
+	for (size_t i = 0; i < w->shadows.n && w->r == 0; i++)
+		w->r = bind_shadow(w->shadows.v[i], w, &w->e);
+}
+
+static void
+await(sem_t *sem)
+{
+	while (sem_wait(sem) < 0)
+		;
+}
+
 static void *
 workspaces_main(void *arg)
 {
 	struct workspaces *w = arg;
 
-	w->r = workspaces_prepare(w->guest, &w->e);
-	if (w->r == 0) {
-		guest_pump_go(w->guest->pump);
+	for (;;) {
+		await(&w->begin);
 		look_up(w);
+		await(&w->bind);
+		bind_all(w);
+		sem_post(&w->done);
 	}
-	while (sem_wait(&w->bind) < 0)
-		;
-	for (size_t i = 0; i < w->n && w->r == 0; i++)
-		w->r = bind_one(&w->v[i], &w->e);
-	for (size_t i = 0; i < w->shadows.n && w->r == 0; i++)
-		w->r = bind_shadow(w->shadows.v[i], w, &w->e);
 	return NULL;
 }
 
-int
-workspaces_begin(struct guest *g, const struct identity *i, struct workspaces **ret, struct err *e)
+static int
+start_thread(struct workspaces *w, struct err *e)
 {
+	pthread_t thread;
+	int r;
+
+	sem_init(&w->begin, 0, 0);
+	sem_init(&w->bind, 0, 0);
+	sem_init(&w->done, 0, 0);
+	r = pthread_create(&thread, NULL, workspaces_main, w);
+	if (r != 0)
+		return err_sys(e, r, "workspaces: thread");
+	pthread_detach(thread);
+	return 0;
+}
+
+int
+workspaces_prepare(struct guest *g, struct err *e)
+{
+	struct workspaces *w;
+	int r;
+
+	if (g->workspaces != NULL)
+		return 0;
+	r = io_mkdirs(WORKSPACES_ROOT, 0755, e);
+	if (r < 0)
+		return r;
+	w = xcalloc(1, sizeof(*w));
+	r = guest_pump_start(g->fs_fd, WORKSPACES_ROOT, &w->pump, e);
+	if (r == 0)
+		r = start_thread(w, e);
+	/* The pump is there for good. */
+	if (w->pump == NULL)
+		free(w);
+	else
+		g->workspaces = w;
+	return r;
+}
+
+/* Where it was prepared and is of no use, whoever comes by it would wait. */
+static void
+abandon(struct guest *g)
+{
+	if (g->workspaces == NULL)
+		return;
+	if (umount2(WORKSPACES_ROOT, MNT_DETACH) < 0)
+		log_warn("unmount '%s': %s", WORKSPACES_ROOT, strerror(errno));
+	guest_pump_go(g->workspaces->pump);
+}
+
+int
+workspaces_begin(struct guest *g, const struct identity *i, struct err *e)
+{
+	struct workspaces *w;
 	int r = 0;
 
-	*ret = NULL;
 	for (size_t k = 0; k < i->nworkspaces && r == 0; k++)
 		r = workspaces_check_path(i->workspaces[k].path, e);
 	for (size_t k = 0; k < i->shadows.n && r == 0; k++)
@@ -258,36 +298,38 @@ workspaces_begin(struct guest *g, const struct identity *i, struct workspaces **
 		abandon(g);
 	if (r < 0 || i->nworkspaces == 0)
 		return r;
-	*ret = workspaces_new(g, i);
-	r = pthread_create(&(*ret)->thread, NULL, workspaces_main, *ret);
-	if (r != 0) {
-		workspaces_free(*ret);
-		*ret = NULL;
-		return err_sys(e, r, "workspaces: thread");
-	}
+	r = workspaces_prepare(g, e);
+	w = g->workspaces;
+	if (r == 0 && w->begun)
+		r = err_set(e, EBUSY, "the workspaces' file system has not answered yet");
+	if (r < 0)
+		return r;
+	take(w, i);
+	w->begun = true;
+	guest_pump_go(w->pump);
+	sem_post(&w->begin);
 	return 0;
 }
 
 int
-workspaces_end(struct workspaces *w, uint64_t limit_ms, struct err *e)
+workspaces_end(struct guest *g, uint64_t limit_ms, struct err *e)
 {
+	struct workspaces *w = g->workspaces;
 	struct timespec until;
-	int r;
 
-	if (w == NULL)
+	if (w == NULL || !w->begun)
 		return 0;
 	sem_post(&w->bind);
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += (time_t)(limit_ms / 1000);
-	if (pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
-		pthread_detach(w->thread);
-		return err_set(e, ETIMEDOUT,
-			"the workspaces' file system did not answer within %llu s",
-			(unsigned long long)limit_ms / 1000);
-	}
-	r = w->r;
-	if (r < 0 && e != NULL)
+	while (sem_clockwait(&w->done, CLOCK_MONOTONIC, &until) < 0)
+		if (errno != EINTR)
+			return err_set(e, ETIMEDOUT,
+				"the workspaces' file system did not answer within %llu s",
+				(unsigned long long)limit_ms / 1000);
+	w->begun = false;
+	drop(w);
+	if (w->r < 0 && e != NULL)
 		*e = w->e;
-	workspaces_free(w);
-	return r;
+	return w->r;
 }
