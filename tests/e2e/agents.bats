@@ -12,9 +12,8 @@ export PD_LIMIT=1100
 # What each is called with to work by itself, its key's variable, and a text of its first screen.
 prompt_of() { # AGENT
 	case $1 in
-	claude) echo "-p" ;;
+	claude | copilot | gemini) echo "-p" ;;
 	codex) echo "exec --skip-git-repo-check" ;;
-	gemini) echo "-p" ;;
 	opencode) echo "run" ;;
 	esac
 }
@@ -23,6 +22,7 @@ key_of() { # AGENT: the variable that holds its key on the host
 	case $1 in
 	claude | opencode) echo ANTHROPIC_API_KEY ;;
 	codex) echo OPENAI_API_KEY ;;
+	copilot) echo COPILOT_GITHUB_TOKEN ;;
 	gemini) echo GEMINI_API_KEY ;;
 	esac
 }
@@ -31,6 +31,7 @@ api_of() {
 	case $1 in
 	claude | opencode) echo api.anthropic.com ;;
 	codex) echo api.openai.com ;;
+	copilot) echo api.githubcopilot.com ;;
 	gemini) echo generativelanguage.googleapis.com ;;
 	esac
 }
@@ -41,7 +42,7 @@ screen_of() {
 	codex) echo "YOLO mode" ;;
 	gemini) echo "Type your message" ;;
 	opencode) echo "Ask anything" ;;
-	copilot) echo "Please use /login to sign in" ;;
+	copilot) echo "Allow All" ;;
 	amp) echo "Would you like to log in to Amp?" ;;
 	esac
 }
@@ -53,12 +54,16 @@ wanted() { # the agents that are to be seen at work; shop: claude once more, at 
 	esac
 }
 
+# Whose place the stand-in takes.
+HOSTS=(api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com api.github.com github.com
+	api.githubcopilot.com)
+
 setup_file() {
 	e2e_begin agents
 	mkdir "$E2E/ws/project" "$E2E/ws/shop"
 	echo '# A project' > "$E2E/ws/project/README.md"
 	printf 'sk-ant-api03-real-%s%s-of-the-host\n' "$RANDOM" "$RANDOM" > "$E2E/key"
-	make_ca api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com api.github.com github.com
+	make_ca "${HOSTS[@]}"
 	cp "$(command -v busybox)" "$E2E/ws/shop/busybox"
 	jq -n --rawfile app /dev/stdin --rawfile check <(shop_test) '{
 		"build the shop": [
@@ -109,7 +114,7 @@ shop_test() {
 make_agent() {
 	local agent=$1 workspace=$2 host names=()
 	shift 2
-	for host in api.anthropic.com api.openai.com generativelanguage.googleapis.com chatgpt.com api.github.com github.com; do
+	for host in "${HOSTS[@]}"; do
 		names+=(--resolve "$host:443:127.0.0.1:$model_port")
 	done
 	(
@@ -184,7 +189,24 @@ builds_a_shop() {
 	pd rm -f claude-box >/dev/null
 }
 
-# These ask for a log-in, for which there is no stand-in: installed, and what they show first.
+# The hosts that it tried.
+tried() { # AGENT
+	pd network log "$1-box" --json | jq -r '"\(.decision) \(.host):\(.port)"'
+}
+
+tried_has() { # AGENT TEXT
+	[[ $(tried "$1") == *"$2"* ]]
+}
+
+# The API says where to report to. The kit's options keep copilot from it; without them, the control, it tries,
+# and no rule allows it.
+tells_nobody() {
+	lacks "$(tried copilot)" telemetry
+	has "$(in_box copilot-box "copilot --yolo -p 'Please write a greeting.'" </dev/null)" "The greeting is written."
+	wait_until 60 tried_has copilot "blocked telemetry.githubcopilot.com:443"
+}
+
+# It asks for a log-in, for which there is no stand-in: installed, and what it shows first.
 shows_itself() { # AGENT
 	local agent=$1
 	pd create -m 2g --name "$agent-box" "$agent" "$E2E/ws/project" </dev/null >&3 2>&3
@@ -206,10 +228,10 @@ works() { # AGENT
 	works_alone "$agent" "$workspace"
 	equal "$(ls -A "$workspace")" greeting.txt
 	equal "$(stat -c %u "$workspace/greeting.txt")" "$(id -u)"
-	pd network log "$agent-box" --json | jq -r '"\(.decision) \(.host):\(.port)"' | sort | uniq -c >&3
-	has "$(pd network log "$agent-box" --json | jq -r '"\(.decision) \(.host):\(.port)"')" \
-		"allowed $(api_of "$agent"):443"
+	tried "$agent" | sort | uniq -c >&3
+	has "$(tried "$agent")" "allowed $(api_of "$agent"):443"
 	works_at_its_prompt "$agent"
+	[ "$agent" != copilot ] || tells_nobody
 	pd rm -f "$agent-box" >/dev/null
 }
 
@@ -229,7 +251,7 @@ works() { # AGENT
 	for agent in $(wanted); do
 		case $agent in
 		shop) builds_a_shop ;;
-		copilot | amp) shows_itself "$agent" ;;
+		amp) shows_itself "$agent" ;;
 		*) works "$agent" ;;
 		esac
 	done

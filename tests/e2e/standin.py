@@ -271,6 +271,23 @@ APIS = [  # the end of the path, how it is read, its answer, its stream
 ]
 
 
+# ---- GitHub Copilot: who the user is, where its APIs are, and its models -------------------------
+
+COPILOT_USER = {
+    "login": "mina", "copilot_plan": "individual", "access_type_sku": "monthly_subscriber", "chat_enabled": True,
+    "endpoints": {"api": "https://api.githubcopilot.com", "telemetry": "https://telemetry.githubcopilot.com"}}
+COPILOT_MODELS = {"object": "list", "data": [{
+    "id": "gpt-5-mini", "name": "Stand-in", "object": "model", "vendor": "stand-in", "version": "1", "preview": False,
+    "model_picker_enabled": True, "is_chat_default": True, "policy": {"state": "enabled", "terms": ""},
+    "supported_endpoints": ["/chat/completions"],
+    "capabilities": {"object": "model_capabilities", "type": "chat", "family": "gpt-5-mini", "tokenizer": "o200k_base",
+                     "limits": {"max_context_window_tokens": 200000, "max_prompt_tokens": 100000,
+                                "max_output_tokens": 16000},
+                     "supports": {"streaming": True, "tool_calls": True, "parallel_tool_calls": False}}}]}
+
+PAGES = {"/copilot_internal/user": COPILOT_USER, "/models": COPILOT_MODELS}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     script = log = None
@@ -322,6 +339,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Upgrade"):
             self.tell()
             self.answer(426, {})
+        elif self.path.split("?")[0] in PAGES:
+            self.tell()
+            self.answer(200, PAGES[self.path.split("?")[0]])
         else:
             self.nothing_here()
 
