@@ -148,12 +148,17 @@ extend_bundle(const struct certs_paths *p, const char *pem, struct err *e)
 	CLEAN_BUF struct buf fresh = BUF_INIT;
 	CLEAN_BUF struct buf ours = BUF_INIT;
 	CLEAN_BUF struct buf singles = BUF_INIT;
+	const char *known;
 	int r = io_read_file(AT_FDCWD, p->bundle, BUNDLE_MAX, &old, e);
 
 	if (r < 0 && r != -ENOENT)
 		return r;
-	textblock_replace(buf_str(&old), NULL, &bare);
-	certs_unknown(pem, buf_str(&bare), &fresh);
+	known = buf_str(&old);
+	if (textblock_is_in(known)) {
+		textblock_replace(known, NULL, &bare);
+		known = buf_str(&bare);
+	}
+	certs_unknown(pem, known, &fresh);
 	r = textblock_update(p->bundle, &old, buf_str(&fresh), 0644, e);
 	if (r < 0)
 		return r;
@@ -161,7 +166,7 @@ extend_bundle(const struct certs_paths *p, const char *pem, struct err *e)
 	read_singles(p, &ours);
 	if (ours.len == 0) /* mostly so; looking through the bundle takes its time */
 		return write_singles(p, buf_str(&fresh), e);
-	select_certs(pem, buf_str(&bare), buf_str(&ours), &singles);
+	select_certs(pem, known, buf_str(&ours), &singles);
 	return write_singles(p, buf_str(&singles), e);
 }
 

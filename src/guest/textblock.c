@@ -56,6 +56,12 @@ textblock_replace(const char *text, const char *content, struct buf *out)
 		buf_append_str(out, end + strlen(END));
 }
 
+bool
+textblock_is_in(const char *text)
+{
+	return find_line(text, BEGIN) != NULL;
+}
+
 /*
  * Beside it and renamed over it, so that nobody reads half a file. ext4 writes a renamed file's
  * data out before the rename (auto_da_alloc), so a crash leaves the old or the new one.
@@ -136,8 +142,7 @@ textblock_update(
 	CLEAN_BUF struct buf new = BUF_INIT;
 	const char *text = buf_str(old);
 
-	if (old->len > 0 && content != NULL && content[0] != '\0' &&
-		find_line(text, BEGIN) == NULL) {
+	if (old->len > 0 && content != NULL && content[0] != '\0' && !textblock_is_in(text)) {
 		buf_append_str(&new, text[old->len - 1] != '\n' ? "\n" : "");
 		add_block(content, &new);
 		if (append_file(path, new.data, new.len) == 0)

@@ -3,6 +3,8 @@
  * A part of a text file that is ours, between two marker lines, in a file that is otherwise the
  * user's or the image's: what he writes around it stays. Pure.
  */
+#include <stdbool.h>
+
 #include <base/buf.h>
 #include <base/err.h>
 
@@ -12,6 +14,9 @@
  * line. Appends to out.
  */
 void textblock_replace(const char *text, const char *content, struct buf *out);
+
+/* Whether there is a block of ours. */
+bool textblock_is_in(const char *text);
 
 /* textblock_replace on a file (created with this mode), written only where something changes. */
 int textblock_apply(const char *path, const char *content, unsigned mode, struct err *e);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -65,6 +66,19 @@ set_network(struct guest *g, char *value, struct err *e)
 	return r < 0 ? r : netcfg_write_resolv(&g->network, e);
 }
 
+/* Where each clone makes files: what the file system must know for that is read with the first. */
+static void
+warm_folder(const char *folder)
+{
+	CLEAN_FREE char *path = xasprintf("%s/paddock-warm", folder);
+	struct err e = {0};
+
+	(void)mkdir(folder, 0755); /* of which ours is one */
+	if (text_write(path, "", 0, 0600, &e) < 0)
+		log_debug("%s", e.msg);
+	unlink(path);
+}
+
 /* Into the page cache, with all that they load: a first start reads some 10 MB through the disk. */
 static void
 warm(void)
@@ -89,12 +103,15 @@ warm(void)
 	/* What the identity is put into. */
 	static const char *const files[] = {CERTS_BUNDLE, "/etc/hosts", "/etc/hostname",
 		"/etc/resolv.conf", "/etc/gitconfig", "/etc/machine-id"};
+	static const char *const folders[] = {CERTS_LOCAL, CERTS_LINKS, "/etc", "/var/lib/paddock"};
 
 	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
 		CLEAN_BUF struct buf b = BUF_INIT;
 
 		(void)io_read_file(AT_FDCWD, files[i], WARM_FILE_MAX, &b, NULL);
 	}
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+		warm_folder(folders[i]);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		char *argv[] = {(char *)"/bin/sh", (char *)"-c", (char *)commands[i], NULL};
 		struct err e = {0};
