@@ -199,7 +199,7 @@ tried_has() { # AGENT TEXT
 }
 
 # The API says where to report to. The kit's options keep copilot from it; without them, the control, it tries,
-# and no rule allows it.
+# and a rule refuses it.
 tells_nobody() {
 	lacks "$(tried copilot)" telemetry
 	has "$(in_box copilot-box "copilot --yolo -p 'Please write a greeting.'" </dev/null)" "The greeting is written."
