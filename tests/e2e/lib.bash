@@ -113,9 +113,10 @@ kill_hard() {
 }
 
 # killed_once ROOT NAME VICTIM COMMAND...: as soon as a process of this name is there below ROOT (a
-# pid, or "job": the command itself), VICTIM (a pid, or "it") ends by force. NAME@FILE: as soon as it
-# has begun to read a file of that name. What the command says is in $E2E/out; the result is its own.
-# It does not wait between its looks: what it waits for is short.
+# pid, or "job": the command itself), VICTIM (a pid, or "it") ends by force. NAME@FILE: once it has
+# begun to read a file of that name, while its parent stands still, which so takes no step more until
+# then. What the command says is in $E2E/out; the result is its own. It does not wait between its
+# looks: what it waits for is short.
 killed_once() {
 	python3 - "$E2E/out" "$@" <<-'PY'
 		import os, signal, subprocess, sys, time
@@ -137,19 +138,36 @@ killed_once() {
 		        yield child
 		        yield from below(child)
 
-		def reads(pid):
+		def position(pid):
+		    """In the file; None: it is not open."""
 		    try:
-		        return any(os.readlink(f"/proc/{pid}/fd/{fd}").endswith("/" + file) and
-		                   not read(f"/proc/{pid}/fdinfo/{fd}").startswith("pos:\t0\n")
-		                   for fd in os.listdir(f"/proc/{pid}/fd"))
-		    except OSError:
-		        return False
+		        for fd in os.listdir(f"/proc/{pid}/fd"):
+		            if os.readlink(f"/proc/{pid}/fd/{fd}").endswith("/" + file):
+		                return int(read(f"/proc/{pid}/fdinfo/{fd}").split()[1])
+		    except (OSError, IndexError):
+		        pass
+		    return None
+
+		def parent(pid):
+		    return int(read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+
+		def let_it_read(pid, end):
+		    seen, at = False, None
+		    while not at and not (seen and at is None) and time.monotonic() < end:
+		        at = position(pid)
+		        seen = seen or at is not None
 
 		end = time.monotonic() + 60
 		while time.monotonic() < end:
 		    for pid in below(job.pid if root == "job" else root):
-		        if read(f"/proc/{pid}/comm") == name + "\n" and (not file or reads(pid)):
+		        if read(f"/proc/{pid}/comm") == name + "\n":
+		            stopped = parent(pid) if file else None
+		            if stopped:
+		                os.kill(stopped, signal.SIGSTOP)
+		                let_it_read(pid, end)
 		            os.kill(int(pid if victim == "it" else victim), signal.SIGKILL)
+		            if stopped:
+		                os.kill(stopped, signal.SIGCONT)
 		            sys.exit(job.wait(60))
 		job.kill()
 		sys.exit("there was none")
