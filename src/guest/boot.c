@@ -33,8 +33,8 @@
 
 /*
  * noinit_itable, no_prefetch_block_bitmaps: zeroing inode tables would fill the overlay, and nobody
- * waits for bitmaps that are read ahead. discard: what is deleted leaves the
- * overlay too. commit: a machine that is killed loses two seconds, not five.
+ * waits for bitmaps that are read ahead. discard: what is deleted leaves the overlay too. commit: a
+ * machine that is killed loses two seconds, not five.
  */
 #define DISK_OPTIONS "noinit_itable,no_prefetch_block_bitmaps,discard,commit=2"
 

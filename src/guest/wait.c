@@ -4,7 +4,9 @@
  * kept, or read /proc/sys/kernel/random/boot_id, which exists from its first reading on: every
  * clone would have the same. So an image's profiles are read, not run, and what a program leaves
  * behind is ended before the machine is saved: it would draw alike in every clone until that is
- * told who it is, and what it has drawn would be known to all.
+ * told who it is, and what it has drawn would be known to all. The pump is the exception: it waits,
+ * and what FUSE draws for its mount hides an address of the guest's kernel from our own fs role,
+ * which is no secret between clones.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -19,47 +19,13 @@
 
 #define KEYS "^(user\\.(name|email|signingkey)|gpg\\.format)$"
 
-struct settings {
-	char *name, *email, *format, *key; /* NULL: not set */
-};
-
-static void
-settings_release(struct settings *g)
-{
-	free(g->name);
-	free(g->email);
-	free(g->format);
-	free(g->key);
-}
-
-/* As git config --null prints it: the key in lower case, a line's end, the value. */
-static void
-take(struct settings *g, const char *setting)
-{
-	struct {
-		const char *key;
-		char **value;
-	} known[] = {{"user.name", &g->name}, {"user.email", &g->email}, {"gpg.format", &g->format},
-		{"user.signingkey", &g->key}};
-	size_t n = strcspn(setting, "\n");
-
-	for (size_t k = 0; k < ARRAY_LEN(known); k++) {
-		if (strlen(known[k].key) != n || strncmp(known[k].key, setting, n) != 0)
-			continue;
-		/* The last one counts. */
-		free(*known[k].value);
-		*known[k].value = NULL;
-		if (setting[n] == '\n' && setting[n + 1] != '\0')
-			*known[k].value = xstrndup(setting + n + 1, strcspn(setting + n + 1, "\n"));
-	}
-}
-
 /*
- * Run in "/" and with the settings that start programs pinned off: no repository's configuration
- * has a say in what git does here (attacks.md G2).
+ * Each that is set, the last one of a key; git prints the key, a line's end, the value, NUL. Run in
+ * "/" and with the settings that start programs pinned off: no repository's configuration has a say
+ * in what git does here (attacks.md G2).
  */
 static void
-ask_git(struct settings *ret)
+ask_git(struct strv *ret)
 {
 	CLEAN_BUF struct buf out = BUF_INIT;
 	char *argv[] = {"git", "-C", "/", "-c", "core.fsmonitor=false", "-c",
@@ -68,8 +34,16 @@ ask_git(struct settings *ret)
 
 	if (proc_run(argv, 2000, &out, NULL) < 0)
 		return;
-	for (size_t at = 0; at < out.len; at += strlen(buf_str(&out) + at) + 1)
-		take(ret, buf_str(&out) + at);
+	for (size_t at = 0; at < out.len; at += strlen(buf_str(&out) + at) + 1) {
+		CLEAN_FREE char *key = xstrdup(buf_str(&out) + at);
+		char *value = strchr(key, '\n');
+
+		if (value == NULL)
+			continue;
+		*value++ = '\0';
+		value[strcspn(value, "\n")] = '\0';
+		strv_setenv(ret, key, value);
+	}
 }
 
 /* sshd(8), AUTHORIZED_KEYS: the type and the key, without what follows. NULL: it is none. */
@@ -117,23 +91,25 @@ git_signing_key(const char *format, const char *key, const char *home)
 static void
 tell(struct strv *ret, const char *key, const char *value)
 {
-	if (value != NULL && strlen(value) <= VALUE_MAX)
+	if (value != NULL && value[0] != '\0' && strlen(value) <= VALUE_MAX)
 		strv_setenv(ret, key, value);
 }
 
 void
 git_settings(struct strv *ret)
 {
-	CLEANUP(settings_release) struct settings g = {0};
-	CLEAN_FREE char *key = NULL;
-	const char *home = getenv("HOME");
+	static const char *const keys[] = {"user.name", "user.email", "gpg.format"};
+	CLEAN_STRV struct strv set = {0};
+	CLEAN_FREE char *told = NULL;
+	const char *key, *format, *home = getenv("HOME");
 
-	ask_git(&g);
-	if (g.key != NULL)
-		key = git_signing_key(
-			g.format != NULL ? g.format : "openpgp", g.key, home != NULL ? home : "");
-	tell(ret, "user.name", g.name);
-	tell(ret, "user.email", g.email);
-	tell(ret, "gpg.format", g.format);
-	tell(ret, "user.signingkey", key);
+	ask_git(&set);
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		tell(ret, keys[i], strv_getenv(&set, keys[i]));
+	key = strv_getenv(&set, "user.signingkey");
+	format = strv_getenv(&set, "gpg.format");
+	if (key != NULL)
+		told = git_signing_key(
+			format != NULL ? format : "openpgp", key, home != NULL ? home : "");
+	tell(ret, "user.signingkey", told);
 }
