@@ -231,6 +231,22 @@ make_image() {
 	equal "$(in_box dock 'docker ps --format "{{.Names}}"; docker rm -f survivor')" $'survivor\nsurvivor'
 }
 
+@test "containerd ends at each of its starts: a client is told after two of them, and does not hang" {
+	in_box_root dock 'mv /usr/bin/containerd /usr/bin/containerd.real; install -m 0755 /dev/stdin /usr/bin/containerd <<-"SH"
+		#!/bin/sh
+		echo x >> /run/containerd-starts
+		exit 3
+	SH
+	pkill -KILL -x containerd'
+	# The daemon goes with it, and so does not wait for one that is not to come.
+	wait_until 60 in_box_root dock '! pgrep -x dockerd >/dev/null'
+	in_box_root dock 'rm -f /run/containerd-starts'
+	run in_box dock 'curl -sS -m 50 --unix-socket /run/docker.sock http://docker/_ping'
+	has "$output" "curl: (5" # 52, 56: it was closed; 28: it was not
+	equal "$(in_box_root dock 'wc -l < /run/containerd-starts; mv /usr/bin/containerd.real /usr/bin/containerd')" 2
+	equal "$(in_box dock 'curl -sS --unix-socket /run/docker.sock http://docker/_ping')" OK
+}
+
 @test "K7: whatever the daemon is told, a registry or mirror at the host or in its network is refused" {
 	local hits where
 	hits=$(wc -l < "$E2E/web.log")
