@@ -172,11 +172,14 @@ install_npm(struct builder *b, struct err *e)
 }
 
 /*
- * What only this machine has been, the caches that a layer would carry for ever, and the blocks
- * that nothing uses any more; all of it on the disk, should the machine not end in time.
+ * What only this machine has been, what the installers keep for another time, and the blocks that
+ * nothing uses any more; all of it on the disk, should the machine not end in time. Whatever else
+ * is in ~/.cache was put there to be used: programs unpack themselves into it (copilot, browsers).
  */
 static const char tidy[] =
-	"rm -rf /home/agent/.npm /root/.npm /home/agent/.cache/* /root/.cache/*\n"
+	"for home in /home/agent /root; do\n"
+	"	rm -rf \"$home/.npm\" \"$home/.cache/node-gyp\" \"$home/.cache/pip\"\n"
+	"done\n"
 	"rm -f /root/.bash_history /home/agent/.bash_history\n"
 	": > /etc/machine-id\n"
 	"fstrim / || :\n"

@@ -14,7 +14,9 @@ setup_file() {
 		name: tiny
 		description: for tests
 		install:
-		  - echo "\$(id -un) \$(pwd) \$FROM_KIT" > ~/as-agent
+		  - |
+		    echo "\$(id -un) \$(pwd) \$FROM_KIT" > ~/as-agent
+		    mkdir -p ~/.npm ~/.cache/pip ~/.cache/unpacked
 		  - user: root
 		    run: |
 		      id -u > /etc/as-root
@@ -56,6 +58,8 @@ tiny_layers() {
 	equal "$(cat "$E2E/first.out")" "default args"
 	equal "$(in_box tiny-app 'cat ~/as-agent /etc/as-root')" "agent /home/agent kit
 0"
+	# What a step unpacks is kept; what an installer would use another time is not.
+	equal "$(in_box tiny-app 'ls ~/.cache; ls -d ~/.npm 2>/dev/null')" unpacked
 	# -e goes before the kit's; every session has them.
 	equal "$(in_box tiny-app 'echo "$FROM_KIT $BOTH"')" "kit option"
 	equal "$(inspect_get tiny-app .agent)" tiny
