@@ -182,6 +182,17 @@ print(ctypes.string_at(g(25), 16).hex())"'
 	lacks "$flags" " mg"
 }
 
+@test "QEMU's heap is in huge pages, where the kernel gives them to those who ask" {
+	local given=/sys/kernel/mm/transparent_hugepage/enabled kb
+	kb=$(awk '/\[heap\]$/ {heap = 1} heap && /^AnonHugePages/ {print $2; exit}' \
+		"/proc/$(role_pid two qemu)/smaps")
+	if grep -qF '[never]' "$given"; then
+		equal "$kb" 0
+	else
+		[ "$kb" -gt 0 ]
+	fi
+}
+
 @test "a clone writes nothing into the snapshot, and starts again from its own disk" {
 	local dir sum
 	dir=$(store)
