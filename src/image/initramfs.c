@@ -128,33 +128,72 @@ drop_old(const char *kernel_dir, const char *keep)
 			unlinkat(dirfd(d), de->d_name, 0);
 }
 
+/* A piece at a time: each start asks, and the whole of it would be a megabyte of fresh memory. */
+static int
+digest_file(const char *path, uint64_t *d, struct err *e)
+{
+	CLEAN_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t piece[16384];
+	ssize_t n;
+
+	if (fd < 0)
+		return err_sys(e, errno, "open '%s'", path);
+	while ((n = read(fd, piece, sizeof(piece))) != 0) {
+		if (n < 0 && errno != EINTR)
+			return err_sys(e, errno, "read '%s'", path);
+		if (n > 0)
+			*d = digest_add(*d, piece, (size_t)n);
+	}
+	return 0;
+}
+
+static char *
+path_of(const char *kernel_dir, uint64_t digest)
+{
+	return xasprintf("%s/initramfs-%016" PRIx64, kernel_dir, digest);
+}
+
+/* Named by what is in it, whatever the guest's program was a moment ago. digest: of all else. */
+static int
+make(const char *kernel_dir, const char *guest_bin, struct buf *list, uint64_t digest,
+	char **ret_path, struct err *e)
+{
+	CLEAN_BUF struct buf guest = BUF_INIT, archive = BUF_INIT;
+	CLEAN_FREE char *path = NULL;
+	int r = io_read_file(AT_FDCWD, guest_bin, GUEST_MAX, &guest, e);
+
+	if (r < 0)
+		return err_prefix(e, "the guest's program");
+	path = path_of(kernel_dir, digest_add(digest, guest.data, guest.len));
+	r = compose(kernel_dir, &guest, list, &archive, e);
+	if (r == 0)
+		r = io_write_file_atomic(AT_FDCWD, path, archive.data, archive.len, 0444, e);
+	if (r < 0)
+		return err_prefix(e, "initramfs");
+	drop_old(kernel_dir, strrchr(path, '/') + 1);
+	*ret_path = TAKE_PTR(path);
+	return 0;
+}
+
 int
 initramfs_ensure(const char *kernel_dir, const char *guest_bin, char **ret_path, struct err *e)
 {
-	CLEAN_BUF struct buf guest = BUF_INIT, list = BUF_INIT, archive = BUF_INIT;
+	CLEAN_BUF struct buf list = BUF_INIT;
 	CLEAN_FREE char *list_path = xasprintf("%s/modules/modules.list", kernel_dir);
 	CLEAN_FREE char *path = NULL;
 	uint64_t digest = digest_add(DIGEST_INIT, INITRAMFS_VERSION, sizeof(INITRAMFS_VERSION));
-	int r;
+	uint64_t whole;
+	int r = io_read_file(AT_FDCWD, list_path, LIST_MAX, &list, e);
 
-	r = io_read_file(AT_FDCWD, guest_bin, GUEST_MAX, &guest, e);
-	if (r < 0)
-		return err_prefix(e, "the guest's program");
-	r = io_read_file(AT_FDCWD, list_path, LIST_MAX, &list, e);
 	if (r < 0)
 		return err_prefix(e, "the kernel's modules");
-	digest = digest_add(digest, list.data, list.len);
-	digest = digest_add(digest, guest.data, guest.len);
-	path = xasprintf("%s/initramfs-%016" PRIx64, kernel_dir, digest);
-	if (access(path, R_OK) < 0) {
-		r = compose(kernel_dir, &guest, &list, &archive, e);
-		if (r == 0)
-			r = io_write_file_atomic(
-				AT_FDCWD, path, archive.data, archive.len, 0444, e);
-		if (r < 0)
-			return err_prefix(e, "initramfs");
-		drop_old(kernel_dir, strrchr(path, '/') + 1);
-	}
+	whole = digest = digest_add(digest, list.data, list.len);
+	r = digest_file(guest_bin, &whole, e);
+	if (r < 0)
+		return err_prefix(e, "the guest's program");
+	path = path_of(kernel_dir, whole);
+	if (access(path, R_OK) < 0)
+		return make(kernel_dir, guest_bin, &list, digest, ret_path, e);
 	*ret_path = TAKE_PTR(path);
 	return 0;
 }
