@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <base/io.h>
 #include <signer/signer.h>
@@ -42,12 +43,17 @@ sup_trust_bundle(struct buf *out)
 	const char *files[] = {getenv("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt",
 		"/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
 	const char *extra = getenv("NODE_EXTRA_CA_CERTS");
+	struct stat have = {0}, more;
 	int r = -ENOENT;
 
 	for (size_t i = 0; i < ARRAY_LEN(files) && r < 0; i++)
-		if (files[i] != NULL)
+		if (files[i] != NULL) {
 			r = io_read_file(AT_FDCWD, files[i], ROLE_TRUST_MAX / 2, out, NULL);
-	if (extra != NULL) {
+			(void)stat(files[i], &have);
+		}
+	/* Often it is the very same one: not twice. */
+	if (extra != NULL && (r < 0 || stat(extra, &more) < 0 || more.st_dev != have.st_dev ||
+				     more.st_ino != have.st_ino)) {
 		buf_append_str(out, "\n");
 		(void)io_read_file(AT_FDCWD, extra, ROLE_TRUST_MAX / 2 - 1, out, NULL);
 	}

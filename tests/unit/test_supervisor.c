@@ -22,6 +22,7 @@
 #include "boundlog.h"
 #include "git.h"
 #include "roles.h"
+#include "sup.h"
 
 static void
 test_resolve(void **state)
@@ -215,6 +216,41 @@ test_boundlog(void **state)
 	assert_int_equal(io_remove_tree(AT_FDCWD, dir, &e), 0);
 }
 
+static char *
+put(const char *dir, const char *name, const char *text)
+{
+	char *path = xasprintf("%s/%s", dir, name);
+
+	assert_int_equal(io_write_file_atomic(AT_FDCWD, path, text, strlen(text), 0600, NULL), 0);
+	return path;
+}
+
+/* Both of them; the same file twice, by whatever name, counts once. */
+static void
+test_trust_bundle(void **state)
+{
+	char dir[] = "/tmp/paddock-trust-XXXXXX";
+	CLEAN_BUF struct buf both = BUF_INIT, once = BUF_INIT;
+	CLEAN_FREE char *one = NULL, *other = NULL, *link = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	one = put(dir, "one", "ONE\n");
+	other = put(dir, "other", "OTHER\n");
+	link = xasprintf("%s/link", dir);
+	assert_int_equal(symlink("one", link), 0);
+	setenv("SSL_CERT_FILE", one, 1);
+	setenv("NODE_EXTRA_CA_CERTS", other, 1);
+	sup_trust_bundle(&both);
+	assert_string_equal(buf_str(&both), "ONE\n\nOTHER\n");
+	setenv("NODE_EXTRA_CA_CERTS", link, 1);
+	sup_trust_bundle(&once);
+	assert_string_equal(buf_str(&once), "ONE\n");
+	unsetenv("SSL_CERT_FILE");
+	unsetenv("NODE_EXTRA_CA_CERTS");
+	assert_int_equal(io_remove_tree(AT_FDCWD, dir, NULL), 0);
+}
+
 int
 main(void)
 {
@@ -224,6 +260,7 @@ main(void)
 		cmocka_unit_test(test_role_config_cut),
 		cmocka_unit_test(test_control_status_cut),
 		cmocka_unit_test(test_boundlog),
+		cmocka_unit_test(test_trust_bundle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
