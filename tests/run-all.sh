@@ -148,7 +148,7 @@ e2e_as_user() {
 	grep -q "^$user:" /etc/subgid || usermod --add-subgids 400000-465535 "$user" || return 1
 	tun_mode=$(stat -c %a /dev/net/tun) && chmod 0666 /dev/net/tun || return 1
 	mkdir -p "$copy/tests/fs" &&
-		cp -r "$build"/paddock{,-guest,-qemu.so} "$build/doc" "$copy/" &&
+		cp -r "$build"/paddock{,-guest,-role,-qemu.so} "$build/doc" "$copy/" &&
 		cp "$build/tests/fs/fs_model" "$build/tests/fs/fs_race" "$copy/tests/fs/" &&
 		cp -r tests/e2e "$copy/tests/" && cp -r examples "$copy/" &&
 		chown -R "$user:" "$copy" || return 1

@@ -29,6 +29,7 @@
 #include "qemu.h"
 #include "save.h"
 
+#define ROLES_PROGRAM      "paddock-role"
 #define RESTARTS_MAX       10
 #define RESTARTS_WINDOW_MS 60000
 #define LOG_END_LIMIT_MS   3000
@@ -131,15 +132,38 @@ config_fd(const struct sup *s, int slot, struct err *e)
 	return io_memfd("paddock-role", b.data, b.len, e);
 }
 
+/* An update of paddock while this one runs must not mix two versions: what is open stays. */
+int
+sup_roles_open(struct sup *s, struct err *e)
+{
+	CLEAN_FREE char *path = supervisor_beside(ROLES_PROGRAM, e);
+	CLEAN_CLOSE int fd = path != NULL ? open(path, O_PATH | O_CLOEXEC) : -1;
+
+	if (path == NULL)
+		return -e->code;
+	/* Above all descriptors that a child is given. */
+	s->roles_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, PROC_FDS_MAX + 1);
+	return s->roles_fd < 0 ? err_sys(e, errno, "open '%s'", path) : 0;
+}
+
+static char *
+program_of(const struct sup *s, int slot)
+{
+	bool own = slot == CHILD_NET || slot == CHILD_SIGNER || slot == CHILD_SSH;
+
+	return own ? xstrdup("/proc/self/exe") : xasprintf("/proc/self/fd/%d", s->roles_fd);
+}
+
 static int
 spawn_role(struct sup *s, const struct child_plan *p, struct err *e)
 {
 	CLEAN_CLOSE int config = config_fd(s, p->slot, e);
 	CLEAN_FREE char *arg = xasprintf("%s%s", SUPERVISOR_ROLE_ARG, p->role);
+	CLEAN_FREE char *program = program_of(s, p->slot);
 	char *argv[] = {"paddock", arg, NULL};
 	struct enter en = {.jail = &s->jail, .which = p->namespaces};
 	struct proc_spec spec = {
-		.file = "/proc/self/exe", .argv = argv, .fds = {-1, -1, s->log_writer, config}};
+		.file = program, .argv = argv, .fds = {-1, -1, s->log_writer, config}};
 
 	if (config < 0)
 		return config;
@@ -371,7 +395,8 @@ sup_spawn_save(
 	CLEAN_FREE char *bytes = xasprintf("%llu", (unsigned long long)s->sandbox.memory_bytes);
 	char *argv[] = {"paddock", (SUPERVISOR_ROLE_ARG "save"), (char *)folder, address, bytes,
 		disk, log_get_level() == LOG_DEBUG ? "--debug" : NULL, NULL};
-	struct proc_spec spec = {.file = "/proc/self/exe",
+	CLEAN_FREE char *program = program_of(s, CHILD_SAVE);
+	struct proc_spec spec = {.file = program,
 		.argv = argv,
 		.fds = {-1, -1, STDERR_FILENO, m->mem, m->pagemap, s->ram_fd, s->lock_fd},
 		.nfds = 7,

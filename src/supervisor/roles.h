@@ -70,6 +70,13 @@ void role_config_release(struct role_config *c);
 void role_config_encode(const struct role_config *c, struct buf *out);
 int role_config_decode(const void *p, size_t n, struct role_config *ret); /* 0 or -EBADMSG */
 
+struct role {
+	const char *name;
+	int (*main)(const struct role_config *c, struct err *e);
+};
+/* The one of this name among n: the process is it from here on. Exit code. */
+int role_start(const struct role *roles, size_t n, const char *name);
+
 int role_fs_main(const struct role_config *c, struct err *e);
 int role_net_main(const struct role_config *c, struct err *e);
 int role_link_main(const struct role_config *c, struct err *e);

@@ -474,6 +474,8 @@ start(struct sup *s, const char *name, struct err *e)
 	if (r == 0)
 		r = open_logs(s, e);
 	if (r == 0)
+		r = sup_roles_open(s, e);
+	if (r == 0)
 		sup_changes_init(s);
 	if (r == 0)
 		r = sup_control_listen(s, e);
@@ -565,6 +567,7 @@ sup_main(int argc, char **argv)
 		.lock_fd = -1,
 		.listen_fd = -1,
 		.report_fd = REPORT_FD,
+		.roles_fd = -1,
 		.link_control = -1,
 		.changes_fd = -1,
 		.net_control = -1,

@@ -73,6 +73,7 @@ struct sup {
 	struct jail_net jail_net;
 	struct qmp *qmp;
 	int lock_fd, listen_fd, report_fd;
+	int roles_fd;              /* paddock-role as it was when this one started */
 	int link_control;          /* SOCK_SEQPACKET to the link role */
 	int net_control;           /* SOCK_SEQPACKET to net; closing it ends net */
 	int fs_stream, fs_journal; /* kept for the next fs role, when one dies */
@@ -175,6 +176,7 @@ void sup_snapshot_made(struct sup *s, int code); /* the maker's end */
 void sup_clone_failed(struct sup *s);            /* s->why says it */
 
 /* machine.c: the jail, QEMU and the roles, started and watched */
+int sup_roles_open(struct sup *s, struct err *e); /* their program, for all later starts */
 int sup_machine_start(struct sup *s, struct err *e);
 int sup_spawn_snapshot(struct sup *s, struct err *e);
 /* Both descriptors stay the caller's. */

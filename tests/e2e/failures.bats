@@ -100,9 +100,13 @@ stopped_and_clean() {
 	stopped_and_clean
 }
 
-@test "paddock-guest is missing, or is no program: the console's last lines are shown" {
+@test "paddock-role or paddock-guest is missing, or is no program: the console's last lines are shown" {
 	mkdir "$E2E/bin2"
 	cp "$PADDOCK" "$E2E/bin2/paddock"
+	PADDOCK=$E2E/bin2/paddock run --separate-stderr pd exec -q box true
+	fails_with 125 "paddock-role is missing beside '$E2E/bin2'"
+	stopped_and_clean
+	cp "${PADDOCK%/*}/paddock-role" "$E2E/bin2/"
 	PADDOCK=$E2E/bin2/paddock run --separate-stderr pd exec -q box true
 	fails_with 125 "paddock-guest is missing beside '$E2E/bin2'"
 	stopped_and_clean

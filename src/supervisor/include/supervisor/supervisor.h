@@ -8,10 +8,10 @@
 #include <state/state.h>
 #include <wire/control.h>
 
-/* argv[1] of a re-executed paddock: "--role=NAME". */
+/* argv[1] of a re-executed paddock, and of paddock-role: "--role=NAME". */
 #define SUPERVISOR_ROLE_ARG "--role="
 
-/* The main function of a role ("supervisor", "fs", "net", "link", "resolver"). Exit code. */
+/* The main function of a role of paddock's own ("supervisor", "net", "signer", ...). Exit code. */
 int supervisor_role_main(const char *role, int argc, char **argv);
 
 /*
