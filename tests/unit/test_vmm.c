@@ -47,8 +47,8 @@ good_machine(void)
 	"-display\nnone\n-parallel\nnone\n-sandbox\n"                                              \
 	"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny\n"                \
 	"-no-reboot\n-kernel\n/vm/kernel\n-initrd\n/vm/initramfs\n-append\n"                       \
-	"console=ttyS0 panic=-1 reboot=t 8250.nr_uarts=1 apparmor=0 audit=0 cgroup_no_v1=all "     \
-	"rcupdate.rcu_expedited=1 random.trust_cpu=on "
+	"console=ttyS0 panic=-1 reboot=t 8250.nr_uarts=1 lsm=landlock,yama audit=0 "               \
+	"cgroup_no_v1=all rcupdate.rcu_expedited=1 random.trust_cpu=on "
 
 #define BASE                                                                                       \
 	"-global\nvirtio-mmio.force-legacy=false\n"                                                \
@@ -103,14 +103,15 @@ plan_tcg(void **state)
 	struct vmm_machine m = good_machine();
 
 	(void)state;
-	assert_plan(&m,
-		HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax,-erms,-fsrm\n"
-		     "-smp\ncpus=2,sockets=2,cores=1,threads=1\n-m\n2048M\n"
-		     "-object\nmemory-backend-ram,id=ram,size=2048M,merge=off\n" MIDDLE
-		     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
-		     "tsc=reliable norandmaps mitigations=off clearcpuid=cx16 cryptomgr.notests "
-		     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted "
-		     "maxcpus=1 noreplace-smp\n" TAIL);
+	assert_plan(&m, HEAD "-accel\ntcg,thread=multi,tb-size=256\n-cpu\nmax,-erms,-fsrm\n"
+			     "-smp\ncpus=2,sockets=2,cores=1,threads=1\n-m\n2048M\n"
+			     "-object\nmemory-backend-ram,id=ram,size=2048M,merge=off\n" MIDDLE
+			     "quiet loglevel=3 tsc_early_khz=2500000 lpj=10000000 no_timer_check "
+			     "tsc=reliable norandmaps mitigations=off init_on_alloc=0 "
+			     "hardened_usercopy=off psi=0 "
+			     "clearcpuid=cx16 cryptomgr.notests "
+			     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted "
+			     "maxcpus=1 noreplace-smp\n" TAIL);
 }
 
 /* One processor needs no other to be kept back. */
