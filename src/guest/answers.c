@@ -6,8 +6,7 @@
  * (`changed`). So a reply from here is one that the kernel could have cached, for as long as it
  * could have.
  *
- * A file opened here has a local handle. The host gets FUSE_PUSH_FH instead, or the handle that
- * answers_keep has asked for.
+ * A file opened here has a handle of our own (handles.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +21,6 @@
 
 #define NODES_MAX 32768
 #define BYTES_MAX (16u << 20)
-#define KEEP_MS   200
-#define LOCAL_FH  0xffffffffffff0000u
-#define ASKED     (1ull << 62 | 1) /* odd: the kernel's are even */
 #define HEAD      sizeof(struct fuse_in_header)
 #define SET_OWNER (FATTR_UID | FATTR_GID | FATTR_KILL_SUIDGID | FATTR_LOCKOWNER | FATTR_FH)
 #define LISTING   (FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR)
@@ -231,40 +227,16 @@ setattr(struct answers *a, const struct fuse_request *r, struct buf *reply)
 	return put_attr(reply, r, n);
 }
 
-static struct answers_local *
-new_local(struct answers *a, uint64_t *ret_fh)
-{
-	for (size_t k = 0; a->nlocals < ANSWERS_LOCALS && k < ANSWERS_LOCALS; k++) {
-		size_t at = (a->local_hint + k) % ANSWERS_LOCALS;
-
-		if (a->locals[at].used)
-			continue;
-		a->local_hint = at + 1;
-		a->nlocals++;
-		*ret_fh = LOCAL_FH | at;
-		return &a->locals[at];
-	}
-	return NULL;
-}
-
 static enum answers_what
 open_here(struct answers *a, const struct fuse_request *r, uint64_t now_ms, struct buf *reply)
 {
 	bool dir = r->head.opcode == FUSE_OPENDIR;
 	struct node *n = find(a, r->head.nodeid);
 	struct fuse_open_out oo = {.open_flags = dir ? LISTING : FOPEN_KEEP_CACHE};
-	struct answers_local *l;
 
-	if (n == NULL || !n->openable || (r->in.open.flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY)
+	if (n == NULL || !n->openable || (r->in.open.flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY ||
+		!handles_open(&a->handles, n->id, r->in.open.flags, dir, now_ms, &oo.fh))
 		return ANSWERS_SEND;
-	l = new_local(a, &oo.fh);
-	if (l == NULL)
-		return ANSWERS_SEND;
-	*l = (struct answers_local){.nodeid = n->id,
-		.since_ms = now_ms,
-		.flags = r->in.open.flags,
-		.used = true,
-		.dir = dir};
 	/* As lock_tells_close on the host has it. */
 	if (!dir && !locked_has(&a->locked, n->id))
 		oo.open_flags |= FOPEN_NOFLUSH;
@@ -290,23 +262,6 @@ read_here(struct answers *a, const struct fuse_request *r, struct buf *reply)
 	return ANSWERS_REPLY;
 }
 
-static struct answers_local *
-local_of(struct answers *a, uint64_t fh)
-{
-	size_t at = fh & ~LOCAL_FH;
-
-	if ((fh & LOCAL_FH) != LOCAL_FH || at >= ANSWERS_LOCALS || !a->locals[at].used)
-		return NULL;
-	return &a->locals[at];
-}
-
-static void
-free_local(struct answers *a, struct answers_local *l)
-{
-	l->used = false;
-	a->nlocals--;
-}
-
 static void
 put_u64(uint8_t *msg, size_t at, uint64_t v)
 {
@@ -316,21 +271,12 @@ put_u64(uint8_t *msg, size_t at, uint64_t v)
 static enum answers_what
 release(struct answers *a, uint8_t *msg, const struct fuse_request *r, struct buf *reply)
 {
-	struct answers_local *l = local_of(a, r->in.release.fh);
+	uint64_t fh = r->in.release.fh;
 
 	put_reply(reply, r->head.unique, 0, NULL, 0);
-	if (l != NULL && l->asked && l->real == 0) {
-		l->closed = true;
+	if (!handles_release(&a->handles, &fh))
 		return ANSWERS_REPLY;
-	}
-	if (l != NULL) {
-		uint64_t real = l->real;
-
-		free_local(a, l);
-		if (real == 0)
-			return ANSWERS_REPLY;
-		put_u64(msg, HEAD, real);
-	}
+	put_u64(msg, HEAD, fh);
 	put_u64(msg, offsetof(struct fuse_in_header, unique), 0);
 	return ANSWERS_REPLY_SEND;
 }
@@ -368,50 +314,16 @@ is_lock(uint32_t opcode)
 	return opcode == FUSE_GETLK || opcode == FUSE_SETLK || opcode == FUSE_SETLKW;
 }
 
-/* The request by which the host is asked for a handle. */
-static void
-put_open(struct answers *a, struct answers_local *l, struct buf *out)
-{
-	struct fuse_open_in oi = {.flags = l->flags};
-	struct fuse_in_header h = {.len = (uint32_t)(sizeof(h) + sizeof(oi)),
-		.opcode = l->dir ? FUSE_OPENDIR : FUSE_OPEN,
-		.unique = ASKED | (uint64_t)(l - a->locals) << 1,
-		.nodeid = l->nodeid};
-
-	l->asked = true;
-	buf_append(out, &h, sizeof(h));
-	buf_append(out, &oi, sizeof(oi));
-}
-
-/*
- * A lock lives and dies with a handle of the host's. It is asked for before, and named by the
- * request that asks for it.
- */
-static uint64_t
-handle_for_lock(struct answers *a, struct answers_local *l)
-{
-	if (!l->asked)
-		put_open(a, l, &a->first);
-	return ASKED | (uint64_t)(l - a->locals) << 1;
-}
-
 static void
 put_host_handle(struct answers *a, uint8_t *msg, const struct fuse_request *r)
 {
 	size_t at = handle_at(r->head.opcode);
-	struct answers_local *l;
 	uint64_t fh;
 
 	if (at == 0)
 		return;
 	memcpy(&fh, msg + at, sizeof(fh));
-	l = local_of(a, fh);
-	if (l == NULL)
-		return;
-	fh = l->real != 0              ? l->real
-	     : is_lock(r->head.opcode) ? handle_for_lock(a, l)
-				       : FUSE_PUSH_FH;
-	put_u64(msg, at, fh);
+	put_u64(msg, at, handles_for_host(&a->handles, fh, is_lock(r->head.opcode), &a->first));
 }
 
 static void
@@ -693,65 +605,22 @@ answers_note(struct answers *a, const uint8_t *msg, size_t n)
 	}
 }
 
-/* ---- handles that stay ---- */
+/* ---- what is to be sent without being asked ---- */
 
 bool
 answers_has_more(const struct answers *a)
 {
-	return a->nlocals > 0 || a->listings.unused.len > 0;
+	return a->handles.n > 0 || a->listings.unused.len > 0;
 }
 
 bool
 answers_keep(struct answers *a, uint64_t now_ms, struct buf *out)
 {
-	if (listings_give_back(&a->listings, out))
-		return true;
-	for (size_t k = 0; a->nlocals > 0 && k < ANSWERS_LOCALS; k++) {
-		struct answers_local *l = &a->locals[k];
-		struct fuse_in_header h = {.nodeid = l->nodeid};
-		struct fuse_release_in ri = {.fh = l->real, .flags = l->flags};
-
-		if (!l->used || (!l->closed && l->asked) || now_ms < l->since_ms + KEEP_MS)
-			continue;
-		if (!l->closed) {
-			put_open(a, l, out);
-			return true;
-		}
-		if (l->real == 0)
-			continue; /* not answered yet */
-		h.opcode = l->dir ? FUSE_RELEASEDIR : FUSE_RELEASE;
-		h.len = (uint32_t)(sizeof(h) + sizeof(ri));
-		free_local(a, l);
-		buf_append(out, &h, sizeof(h));
-		buf_append(out, &ri, sizeof(ri));
-		return true;
-	}
-	return false;
+	return listings_give_back(&a->listings, out) || handles_keep(&a->handles, now_ms, out);
 }
 
 bool
 answers_reply(struct answers *a, const uint8_t *msg, size_t n)
 {
-	struct fuse_out_header h;
-	struct fuse_open_out oo;
-	struct answers_local *l;
-	uint64_t at;
-
-	memcpy(&h, msg, sizeof(h));
-	if ((h.unique & ASKED) != ASKED)
-		return false;
-	at = (h.unique & ~ASKED) >> 1;
-	l = at < ANSWERS_LOCALS ? &a->locals[at] : NULL;
-	if (l == NULL || !l->used || !l->asked)
-		return true;
-	if (h.error == 0 && n >= sizeof(h) + sizeof(oo)) {
-		memcpy(&oo, msg + sizeof(h), sizeof(oo));
-		l->real = oo.fh;
-	} else if (l->closed) {
-		free_local(a, l);
-	} else {
-		l->asked = false; /* and not again, but for a lock */
-		l->since_ms = UINT64_MAX - KEEP_MS;
-	}
-	return true;
+	return handles_reply(&a->handles, msg, n);
 }

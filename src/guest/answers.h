@@ -12,19 +12,11 @@
 #include <base/list.h>
 #include <wire/fuse_push.h>
 
+#include "handles.h"
 #include "listings.h"
 #include "locked.h"
 
 #define ANSWERS_CHANGED 8192
-#define ANSWERS_LOCALS  1024
-
-/* A file or folder that the kernel has open, and the host does not know of. */
-struct answers_local {
-	uint64_t nodeid, real; /* real: the host's handle, once it has been asked; or 0 */
-	uint64_t since_ms;
-	uint32_t flags;
-	bool used, dir, asked, closed;
-};
 
 struct answers {
 	bool on;
@@ -34,8 +26,7 @@ struct answers {
 	struct htab nodes;
 	struct list lru; /* oldest first */
 	size_t nnodes, bytes;
-	struct answers_local locals[ANSWERS_LOCALS];
-	size_t nlocals, local_hint;
+	struct handles handles;
 	struct locked locked;
 	struct buf first; /* one message that is to be sent before the latest request, or none */
 	struct listings listings;

@@ -188,7 +188,7 @@ test_small_file(void **state)
 	assert_true(sent_fh(r) == FUSE_PUSH_FH);
 	assert_int_equal(ASK(r, FUSE_RELEASE, FILE_ID, fuse_release_in, .fh = fh), ANSWERS_REPLY);
 	assert_int_equal(error_of(r), 0);
-	assert_int_equal(r->a.nlocals, 0);
+	assert_int_equal(r->a.handles.n, 0);
 }
 
 static void
@@ -601,7 +601,7 @@ test_closed_meanwhile(void **state)
 	assert_int_equal(fuse_request_decode(out.data, out.len, &q), 0);
 	assert_int_equal(q.head.opcode, FUSE_RELEASE);
 	assert_true(q.in.release.fh == 77);
-	assert_int_equal(r->a.nlocals, 0);
+	assert_int_equal(r->a.handles.n, 0);
 	buf_release(&out);
 }
 
