@@ -224,6 +224,8 @@ works() { # AGENT
 	local agent=$1 workspace=$E2E/ws/$1
 	mkdir -p "$workspace"
 	make_agent "$agent" "$workspace"
+	# What it unpacks at its first start, its layer has.
+	[ "$agent" != copilot ] || in_box copilot-box 'ls ~/.cache/copilot/pkg/*/*/' </dev/null >/dev/null
 	in_box "$agent-box" "$agent --version" </dev/null >&3
 	works_alone "$agent" "$workspace"
 	equal "$(ls -A "$workspace")" greeting.txt
