@@ -216,6 +216,19 @@ io_write_file_atomic(
 }
 
 int
+io_write_new_file(int dirfd, const char *path, const void *p, size_t n, mode_t mode, struct err *e)
+{
+	CLEAN_CLOSE int fd =
+		openat(dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, errno, "create '%s'", path);
+	r = io_write_full(fd, p, n, UINT64_MAX);
+	return r < 0 ? err_sys(e, -r, "write '%s'", path) : 0;
+}
+
+int
 io_sync_files(int dirfd, struct err *e)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

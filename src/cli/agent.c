@@ -79,7 +79,7 @@ agent_keep(const struct kit *k, const char *sandbox_dir, struct err *e)
 	CLEAN_FREE char *path = xasprintf("%s/%s", sandbox_dir, KIT_FILE);
 	CLEAN_FREE char *text = kit_print(k);
 
-	return io_write_file_atomic(AT_FDCWD, path, text, strlen(text), 0600, e);
+	return io_write_new_file(AT_FDCWD, path, text, strlen(text), 0600, e);
 }
 
 void

@@ -124,6 +124,7 @@ void agent_command(const struct kit *k, char *const *rest, size_t nrest, struct 
 void agent_env(const struct kit *k, struct strv *ret);
 /* Adds what the kit may reach, where no rule of the owner's denies it. */
 int agent_rules(const struct kit *k, struct policy *p, struct err *e);
+/* Into the folder of a sandbox that is being made. */
 int agent_keep(const struct kit *k, const char *sandbox_dir, struct err *e);
 
 /* prepare.c: the kit's files and the user's own settings into the home of a sandbox that runs */

@@ -61,7 +61,7 @@ copy_file(const struct copy *k, const char *dir, const char *name, struct err *e
 
 	if (r == -ENOENT)
 		return 0;
-	return r == 0 ? io_write_file_atomic(AT_FDCWD, new, b.data, b.len, 0600, e) : r;
+	return r == 0 ? io_write_new_file(AT_FDCWD, new, b.data, b.len, 0600, e) : r;
 }
 
 static int

@@ -223,7 +223,7 @@ sandbox_create(const struct state_paths *p, const struct sandbox *s,
 	if (fd < 0)
 		return fd;
 	record_encode(s, &b);
-	r = io_write_file_atomic(fd, "sandbox.json", b.data, b.len, 0600, e);
+	r = io_write_new_file(fd, "sandbox.json", b.data, b.len, 0600, e);
 	if (r == 0 && fill != NULL)
 		r = fill(tmp, arg, e);
 	/* Neither qemu-img nor rename(2) waits for the disk: a power cut would leave an empty

@@ -176,6 +176,16 @@ check_unread(const struct saving *v, struct err *e)
 }
 
 static int
+write_unread(const struct saving *v, struct err *e)
+{
+	CLEAN_FREE char *path = xasprintf("%s/" SAVED_FS_UNREAD, v->folder);
+	const struct buf *b = &v->unread;
+
+	return v->suspend ? io_write_file_atomic(AT_FDCWD, path, b->data, b->len, 0600, e)
+			  : io_write_new_file(AT_FDCWD, path, b->data, b->len, 0600, e);
+}
+
+static int
 save_journal(const struct saving *v, struct err *e)
 {
 	CLEAN_FREE char *path = xasprintf("%s/" SAVED_FS, v->folder);
@@ -230,14 +240,13 @@ publish(const struct saving *v, struct err *e)
 static void
 finish(struct saving *v)
 {
-	CLEAN_FREE char *unread = xasprintf("%s/" SAVED_FS_UNREAD, v->folder);
 	struct err e = {0};
 	int r = check_unread(v, &e);
 
 	if (r == 0)
 		r = save_journal(v, &e);
 	if (r == 0)
-		r = io_write_file_atomic(AT_FDCWD, unread, v->unread.data, v->unread.len, 0600, &e);
+		r = write_unread(v, &e);
 	if (r == 0)
 		r = describe(v, &e);
 	if (r == 0 && v->suspend)

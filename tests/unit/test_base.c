@@ -170,6 +170,12 @@ test_atomic_file(void **state)
 	assert_int_equal(st.st_mode & 0777, 0640);
 	buf_clear(&b);
 	assert_int_equal(io_read_file(fd, "f", 4, &b, &e), -EFBIG);
+	/* A new one is no other. */
+	assert_int_equal(io_write_new_file(fd, "f", "x", 1, 0600, &e), -EEXIST);
+	assert_int_equal(io_write_new_file(fd, "g", "whole", 5, 0600, &e), 0);
+	buf_clear(&b);
+	assert_int_equal(io_read_file(fd, "g", 100, &b, &e), 0);
+	assert_string_equal(buf_str(&b), "whole");
 	/* A tree goes without following the symlinks in it. */
 	assert_int_equal(mkdirat(fd, "d", 0700), 0);
 	assert_int_equal(symlinkat(dir, fd, "d/up"), 0);

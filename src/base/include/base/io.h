@@ -31,6 +31,10 @@ int io_read_file(int dirfd, const char *path, size_t max, struct buf *out, struc
 /* Written to a temporary name beside it, fsynced, renamed over path, directory fsynced. */
 int io_write_file_atomic(
 	int dirfd, const char *path, const void *p, size_t n, mode_t mode, struct err *e);
+/* A new file, which nobody looks for yet: whoever gives its folder a name syncs that, or needs not
+ * to. -EEXIST where there is one. */
+int io_write_new_file(
+	int dirfd, const char *path, const void *p, size_t n, mode_t mode, struct err *e);
 
 /*
  * The content of a file into another one, which is empty (or of this size, and all zeros): sharing

@@ -80,7 +80,8 @@ int sandbox_load(const struct state_paths *p, const char *name, struct sandbox *
 
 /*
  * Makes the sandbox's folder with sandbox.json and whatever fill() puts into it (the disk), under a
- * temporary name, then renames it into place: there is a whole sandbox or none. -EEXIST.
+ * temporary name, then renames it into place: there is a whole sandbox or none. -EEXIST. The files
+ * in it are synced before that; fill() needs not.
  */
 int sandbox_create(const struct state_paths *p, const struct sandbox *s,
 	int (*fill)(const char *dir, void *arg, struct err *e), void *arg, struct err *e);
