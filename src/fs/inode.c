@@ -369,13 +369,47 @@ entry_link(struct fs *fs, struct entry *e, struct inode *child)
 	}
 }
 
-/* A folder has one name; one found elsewhere was moved. */
-static void
-drop_other_names(struct fs *fs, struct inode *i)
+void
+inode_unname(struct fs *fs, struct inode *i)
 {
 	struct list *l, *tmp;
 
+	i->pins++;
 	list_foreach(l, tmp, &i->names) entry_drop(fs, container_of(l, struct entry, in_child));
+	i->pins--;
+}
+
+/* What is known to be in this folder, on the way down from it to dir. */
+static struct entry *
+way_down(const struct fs *fs, const struct inode *folder, const struct inode *dir)
+{
+	while (dir != fs->root && !list_is_empty(&dir->names)) {
+		struct entry *e = container_of(dir->names.next, struct entry, in_child);
+
+		if (e->parent == folder)
+			return e;
+		dir = e->parent;
+	}
+	return NULL;
+}
+
+/*
+ * A folder has one name; one found elsewhere was moved. Where it is found below what was in it,
+ * that has been moved out before, and nobody has told us yet: names never go round in a circle.
+ */
+static void
+drop_other_names(struct fs *fs, struct inode *dir, struct inode *child)
+{
+	struct entry *e;
+
+	child->pins++;
+	inode_unname(fs, child);
+	e = way_down(fs, child, dir);
+	if (e != NULL) {
+		note_inval_entry(fs, child->id, e->name);
+		entry_drop(fs, e);
+	}
+	child->pins--;
 }
 
 struct entry *
@@ -400,13 +434,15 @@ entry_set(struct fs *fs, struct inode *dir, const char *name, struct inode *chil
 
 	if (e != NULL && e->child == child)
 		return 0;
+	if (child == dir)
+		return -ELOOP;
 	dir->pins++; /* it may be about to lose its last name for a moment */
 	if (e != NULL && e->child != NULL && e->child->names.next->next == &e->child->names)
 		lease_hold(fs, e->child);
 	if (e != NULL)
 		entry_drop(fs, e);
 	if (child != NULL && child->key.type == S_IFDIR)
-		drop_other_names(fs, child);
+		drop_other_names(fs, dir, child);
 	dir->pins--;
 	if (fs->nentries >= ENTRIES_MAX)
 		return -ENFILE;
@@ -451,11 +487,8 @@ fs_tables_reset(struct fs *fs)
 			handle_close(fs, fs->handles[k]);
 	fs->resync = false;
 	for (i = inode_after(fs, NULL); i != NULL; i = next) {
-		struct list *l, *tmp;
-
-		/* Takes away every name, so that no folder is kept by what is in it. */
-		list_foreach(l, tmp, &i->names)
-			entry_drop(fs, container_of(l, struct entry, in_child));
+		/* So that no folder is kept by what is in it. */
+		inode_unname(fs, i);
 		next = inode_after(fs, i);
 	}
 	for (i = inode_after(fs, NULL); i != NULL; i = next) {

@@ -240,12 +240,33 @@ restore_locks(struct restore *r)
 	restore_locks_of(r, F_WRLCK);
 }
 
+/*
+ * A folder whose place was not found has no name: in a journal that somebody has written into they
+ * may go round in a circle. Who asks the folder itself for anything is told that it is stale.
+ */
+static void
+unname_lost(struct restore *r, struct inode *i)
+{
+	struct list *l, *tmp;
+
+	if (i->key.type != S_IFDIR || i->record == NULL || r->place[slot_of(r, i)] != LOST)
+		return;
+	list_foreach(l, tmp, &i->names)
+	{
+		const struct entry *e = container_of(l, struct entry, in_child);
+
+		note_inval_entry(r->fs, e->parent->id, e->name);
+	}
+	inode_unname(r->fs, i);
+}
+
 static void
 drop_unused(struct restore *r)
 {
 	struct inode *i, *next;
 
 	for (i = inode_after(r->fs, NULL); i != NULL; i = next) {
+		unname_lost(r, i);
 		next = inode_after(r->fs, i);
 		/* Its folders may go with it. */
 		if (next != NULL)

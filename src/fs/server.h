@@ -230,11 +230,13 @@ void inode_path(
 	const struct fs *fs, const struct inode *dir, const char *name, char *out, size_t size);
 
 struct entry *entry_find(const struct fs *fs, const struct inode *dir, const char *name);
-/* child NULL: the name does not exist. 0 or -ENFILE. */
+/* child NULL: the name does not exist. 0, -ENFILE, or -ELOOP for a folder in itself. */
 int entry_set(struct fs *fs, struct inode *dir, const char *name, struct inode *child);
 /* There is no such entry yet. */
 struct entry *entry_new(struct fs *fs, struct inode *dir, const char *name, struct inode *child);
 void entry_drop(struct fs *fs, struct entry *e);
+/* Takes all of its names away; it stays, though it may be unused. */
+void inode_unname(struct fs *fs, struct inode *i);
 /* The name is no longer known to exist or not to. */
 void entry_unset(struct fs *fs, struct inode *dir, const char *name);
 

@@ -454,6 +454,40 @@ test_overflow(void **state)
 	assert_true(fk_wait_note(k, all_losses_said, &l, SOON_MS));
 }
 
+/*
+ * The host moves b out of a, then a into b, and the guest, which knows b, finds a in it before any
+ * of that is noticed: what is known never goes round in a circle, in which whoever looks for the
+ * root would go for ever.
+ */
+static void
+test_moved_into_its_own(void **state)
+{
+	struct fk *k = *state;
+	struct fk_made made;
+	uint64_t a, b;
+	int r;
+
+	assert_int_equal(mkdirat(k->rootfd, "a", 0755), 0);
+	assert_int_equal(mkdirat(k->rootfd, "a/b", 0755), 0);
+	a = fk_walk(k, "a");
+	b = fk_walk(k, "a/b");
+	assert_int_equal(fk_lookup(k, b, "none"), 0); /* it is at hand from now on */
+	kill(k->pid, SIGSTOP);
+	assert_int_equal(renameat(k->rootfd, "a/b", k->rootfd, "b"), 0);
+	assert_int_equal(renameat(k->rootfd, "a", k->rootfd, "b/a"), 0);
+	fk_send(k, FUSE_LOOKUP, b, NULL, 0, "a", 2);
+	kill(k->pid, SIGCONT);
+	assert_int_equal(fk_answer(k), 0);
+	assert_int_equal(FK_OUT(k, fuse_entry_out).nodeid, a);
+	r = fk_create(k, a, "x", O_RDWR, 0644, &made);
+	assert_true(r == 0 || r == -ESTALE);
+	EXPECT_ENTRY(k, a, "b");
+	assert_int_equal(fk_walk(k, "b"), b);
+	assert_int_equal(fk_walk(k, "b/a"), a);
+	assert_int_equal(fk_create(k, a, "y", O_RDWR, 0644, &made), 0);
+	fk_host_is(k, "b/a/y", "");
+}
+
 /* Whoever has it open goes on, as on a disk; it leads nowhere. */
 static void
 test_removed_folder(void **state)
@@ -491,6 +525,7 @@ main(void)
 		T(test_content),
 		T(test_attributes),
 		T(test_names),
+		T(test_moved_into_its_own),
 		T(test_removed_folder),
 		T(test_listing),
 		T(test_own_changes_are_silent),

@@ -793,6 +793,29 @@ test_lock_by_the_request_that_opened(void **state)
 	assert_int_equal(in_the_way(fd, 0, F_RDLCK), F_WRLCK);
 }
 
+/* Somebody has written into the journal that a folder is below itself: nobody goes round with it.
+ */
+static void
+test_circle(void **state)
+{
+	struct world *w = *state;
+	struct fk_made made;
+	struct journal_entry first;
+	uint64_t b;
+
+	assert_int_equal(mkdirat(w->k.rootfd, "a", 0755), 0);
+	assert_int_equal(mkdirat(w->k.rootfd, "a/b", 0755), 0);
+	b = fk_walk(&w->k, "a/b");
+	memcpy(&first, w->j->entries[0], sizeof(first));
+	assert_int_equal(first.parent, 0);
+	assert_int_equal(first.child, 1);
+	first.parent = 2; /* a in b */
+	memcpy(w->j->entries[0], &first, sizeof(first));
+	restart(w);
+	assert_int_equal(fk_create(&w->k, b, "x", O_RDWR, 0644, &made), -ESTALE);
+	assert_int_equal(fk_create(&w->k, fk_walk(&w->k, "a/b"), "x", O_RDWR, 0644, &made), 0);
+}
+
 /* A journal that did not hold everything is none: better no server than a stale one. */
 static void
 test_incomplete(void **state)
@@ -834,6 +857,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_wait_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_lock_by_the_request_that_opened, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_circle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_incomplete, setup, teardown),
 	};
 
