@@ -152,7 +152,8 @@ untouched_is_not_read(void **state)
 		memory[bytes - 1] = 3;
 		before = resident(memory, bytes);
 		save(memory, bytes, base, to);
-		assert_int_equal(resident(memory, bytes), before);
+		/* Fewer: the kernel may take back what nobody uses. */
+		assert_in_range(resident(memory, bytes), 0, before);
 		assert_in_range(disk_bytes(to), 3 * PAGE, 64 * PAGE);
 		assert_int_equal(lseek(to, 0, SEEK_DATA) / PAGE, 5);
 		munmap(memory, bytes);
