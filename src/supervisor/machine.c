@@ -41,6 +41,7 @@ struct child_plan {
 	int fds[12]; /* placed from descriptor 3 on */
 	size_t nfds;
 	unsigned namespaces; /* JAIL_NET ...; ~0u: the host's, no jail at all */
+	bool in_paddock;     /* a row in role_main.c, not in paddock_role.c */
 };
 
 struct enter {
@@ -147,11 +148,9 @@ sup_roles_open(struct sup *s, struct err *e)
 }
 
 static char *
-program_of(const struct sup *s, int slot)
+roles_program(const struct sup *s)
 {
-	bool own = slot == CHILD_NET || slot == CHILD_SIGNER || slot == CHILD_SSH;
-
-	return own ? xstrdup("/proc/self/exe") : xasprintf("/proc/self/fd/%d", s->roles_fd);
+	return xasprintf("/proc/self/fd/%d", s->roles_fd);
 }
 
 static int
@@ -159,7 +158,7 @@ spawn_role(struct sup *s, const struct child_plan *p, struct err *e)
 {
 	CLEAN_CLOSE int config = config_fd(s, p->slot, e);
 	CLEAN_FREE char *arg = xasprintf("%s%s", SUPERVISOR_ROLE_ARG, p->role);
-	CLEAN_FREE char *program = program_of(s, p->slot);
+	CLEAN_FREE char *program = p->in_paddock ? xstrdup("/proc/self/exe") : roles_program(s);
 	char *argv[] = {"paddock", arg, NULL};
 	struct enter en = {.jail = &s->jail, .which = p->namespaces};
 	struct proc_spec spec = {
@@ -259,12 +258,12 @@ spawn_net(struct sup *s, struct err *e)
 			r = err_sys(e, errno, "socketpair");
 	struct child_plan plans[] = {
 		{CHILD_RESOLVER, "resolver", {names[0]}, 1, JAIL_IPC | JAIL_UTS},
-		{CHILD_SIGNER, "signer", {leaves[0]}, 1, JAIL_ALL},
+		{CHILD_SIGNER, "signer", {leaves[0]}, 1, JAIL_ALL, true},
 		{CHILD_NET, "net",
 			{s->jail_net.tcp_fd, s->jail_net.dns_fd, names[1], control[1], s->events[1],
 				leaves[1], s->jail_net.udp_fd, s->jail_net.refused_fd,
 				s->jail_net.flood_fd, s->jail_net.raw_fd},
-			10, JAIL_IPC | JAIL_UTS}};
+			10, JAIL_IPC | JAIL_UTS, true}};
 	for (size_t i = 0; i < ARRAY_LEN(plans) && r == 0; i++)
 		r = spawn_role(s, &plans[i], e);
 	if (control[0] >= 0)
@@ -379,7 +378,8 @@ sup_spawn_snapshot(struct sup *s, struct err *e)
 int
 sup_spawn_ssh(struct sup *s, int session, int agent, struct err *e)
 {
-	struct child_plan ssh = {CHILD_SSH, "ssh", {session, agent, s->events[1]}, 3, JAIL_ALL};
+	struct child_plan ssh = {
+		CHILD_SSH, "ssh", {session, agent, s->events[1]}, 3, JAIL_ALL, true};
 
 	return spawn_role(s, &ssh, e);
 }
@@ -395,7 +395,7 @@ sup_spawn_save(
 	CLEAN_FREE char *bytes = xasprintf("%llu", (unsigned long long)s->sandbox.memory_bytes);
 	char *argv[] = {"paddock", (SUPERVISOR_ROLE_ARG "save"), (char *)folder, address, bytes,
 		disk, log_get_level() == LOG_DEBUG ? "--debug" : NULL, NULL};
-	CLEAN_FREE char *program = program_of(s, CHILD_SAVE);
+	CLEAN_FREE char *program = roles_program(s);
 	struct proc_spec spec = {.file = program,
 		.argv = argv,
 		.fds = {-1, -1, STDERR_FILENO, m->mem, m->pagemap, s->ram_fd, s->lock_fd},

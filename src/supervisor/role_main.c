@@ -1,6 +1,7 @@
 /* The roles of paddock itself: those that need OpenSSL, or all that the commands know. */
 #include <string.h>
 
+#include <base/cleanup.h>
 #include <supervisor/supervisor.h>
 
 #include "roles.h"
@@ -19,5 +20,5 @@ supervisor_role_main(const char *role, int argc, char **argv)
 		return sup_main(argc, argv);
 	if (strcmp(role, "snapshot") == 0)
 		return snapshot_main(argc, argv);
-	return role_start(roles, sizeof(roles) / sizeof(roles[0]), role);
+	return role_start(roles, ARRAY_LEN(roles), role);
 }

@@ -175,6 +175,8 @@ check_unread(const struct saving *v, struct err *e)
 	return 0;
 }
 
+/* Of a machine that goes on, the folder's maker puts all of it on the disk at once (saved_settle).
+ */
 static int
 write_unread(const struct saving *v, struct err *e)
 {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <base/cleanup.h>
 #include <base/str.h>
 #include <supervisor/supervisor.h>
 
@@ -31,5 +32,5 @@ main(int argc, char **argv)
 	role = argv[1] + strlen(SUPERVISOR_ROLE_ARG);
 	if (strcmp(role, "save") == 0)
 		return save_main(argc, argv);
-	return role_start(roles, sizeof(roles) / sizeof(roles[0]), role);
+	return role_start(roles, ARRAY_LEN(roles), role);
 }
