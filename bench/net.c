@@ -266,16 +266,17 @@ measure(const struct way *ways, size_t n)
 			printf(" %13.0f", idle_kib(&ways[i]) * 1000 / load.idle);
 		printf("\n");
 	}
-	/* Above 1: paddock is ahead. The forward proxy is compared, as it does the same work. */
+	/* Above 1: paddock is ahead. Compared is what does the same work. */
 	printf("\nahead of           Gbit/s   CPU/GiB   conn/s CPU/conn      p50      p99\n");
-	for (size_t i = WAY_FORWARD + 1; i < n; i++)
+	for (size_t i = WAY_FORWARD + 1; i < n; i++) {
+		const double *ours = m[ways[i].target[0] != '\0' ? WAY_FORWARD : WAY_TRANSPARENT];
+
 		printf("%-18s %6.2f %9.2f %8.2f %8.2f %8.2f %8.2f\n", ways[i].name,
-			m[WAY_FORWARD][GBITS] / m[i][GBITS],
-			m[i][CPU_PER_GIB] / m[WAY_FORWARD][CPU_PER_GIB],
-			m[WAY_FORWARD][PER_SECOND] / m[i][PER_SECOND],
-			m[i][CPU_PER_CONN] / m[WAY_FORWARD][CPU_PER_CONN],
-			m[i][P50_US] / m[WAY_FORWARD][P50_US],
-			m[i][P99_US] / m[WAY_FORWARD][P99_US]);
+			ours[GBITS] / m[i][GBITS], m[i][CPU_PER_GIB] / ours[CPU_PER_GIB],
+			ours[PER_SECOND] / m[i][PER_SECOND],
+			m[i][CPU_PER_CONN] / ours[CPU_PER_CONN], m[i][P50_US] / ours[P50_US],
+			m[i][P99_US] / ours[P99_US]);
+	}
 }
 
 static pid_t

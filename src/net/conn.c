@@ -403,7 +403,6 @@ conn_start(struct net *net, int guest_fd, const struct sockaddr_in *dst)
 	c->dest.port = ntohs(dst->sin_port);
 	LIST_INSERT_HEAD(&net->conns, c, link);
 	net->nconns++;
-	sock_tune(guest_fd);
 	if (addr == NET_GATEWAY && c->dest.port == NET_PROXY_PORT) {
 		c->via = NETEVENT_FORWARD;
 		conn_look(c, LOOK_PROXY);

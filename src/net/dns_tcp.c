@@ -137,7 +137,6 @@ dns_tcp_start(struct net *net, int fd)
 	d->fd = fd;
 	LIST_INSERT_HEAD(&net->dns_tcps, d, link);
 	net->ndns_tcps++;
-	sock_tune(fd);
 	d->idle = alarm_new(&net->loop, on_idle, d);
 	alarm_set(d->idle, d->net->hooks.dns_idle_ms);
 	d->watch = watch_new(&net->loop, fd, on_ready, d);

@@ -15,6 +15,7 @@
 #include "gate.h"
 #include "intercept.h"
 #include "server.h"
+#include "sock.h"
 
 static void
 on_resolver_lost(void *arg)
@@ -76,6 +77,7 @@ watch_all(struct net *net, struct err *e)
 {
 	const struct net_options *o = net->o;
 
+	sock_tune(o->tcp_fd); /* what is accepted has it from here (tcp(7)) */
 	net->listener = watch_new(&net->loop, o->tcp_fd, listener_on_readable, net);
 	net->dns = watch_new(&net->loop, o->dns_fd, dns_udp_on_readable, net);
 	net->control = watch_new(&net->loop, o->control_fd, control_on_readable, net);

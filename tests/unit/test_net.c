@@ -1,4 +1,5 @@
 /* The whole net role: names and addresses, transport, failures, limits. */
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 
 #include "net_rig.h"
@@ -30,6 +31,40 @@ test_by_name(void **state)
 	close(guest);
 	close(origin);
 	rig_stop(&g);
+}
+
+static int
+option(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, level, name, &value, &len), 0);
+	return value;
+}
+
+/* Whom the listener accepts does not have to be told: what it has is handed down. */
+static void
+test_accepted_sockets_are_tuned(void **state)
+{
+	struct rig g = {.port = 0};
+	int listener, caller, accepted;
+
+	(void)state;
+	rig_start(&g);
+	listener = dup(g.o.tcp_fd);
+	rig_stop(&g);
+	caller = guest_connect(&g, ntohl(inet_addr(FAKE_PUBLIC)), 80);
+	accepted = peer_accept(listener);
+	assert_int_equal(option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option(accepted, SOL_SOCKET, SO_OOBINLINE), 1);
+	assert_int_equal(option(accepted, SOL_SOCKET, SO_KEEPALIVE), 1);
+	assert_int_equal(option(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+	assert_int_equal(option(accepted, IPPROTO_TCP, TCP_KEEPINTVL), 20);
+	assert_int_equal(option(accepted, IPPROTO_TCP, TCP_KEEPCNT), 6);
+	close(accepted);
+	close(caller);
+	close(listener);
 }
 
 static void
@@ -584,6 +619,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_by_name),
+		cmocka_unit_test(test_accepted_sockets_are_tuned),
 		cmocka_unit_test(test_raw_address),
 		cmocka_unit_test(test_denied_addresses),
 		cmocka_unit_test(test_answers_are_judged),
