@@ -39,6 +39,7 @@ static int
 plan_memory(const struct qemu_start *q, struct jail_confine *c, struct err *e)
 {
 	bool clone = q->machine.memory == VMM_MEMORY_CLONE;
+	static const char *const same[] = VMM_PRELOAD_STANDS_FOR;
 	CLEAN_FREE char *preload = NULL;
 
 	if (q->ram != NULL)
@@ -49,6 +50,11 @@ plan_memory(const struct qemu_start *q, struct jail_confine *c, struct err *e)
 	if (preload == NULL)
 		return -e->code;
 	jail_confine_add(c, JAIL_BIND, preload, VMM_PATH_PRELOAD, true)->exec = true;
+	for (size_t i = 0; i < ARRAY_LEN(same); i++) {
+		CLEAN_FREE char *path = xasprintf(VMM_PATH_LIBRARIES "/%s", same[i]);
+
+		jail_confine_add(c, JAIL_BIND, preload, path, true)->exec = true;
+	}
 	return 0;
 }
 
@@ -134,8 +140,10 @@ start(const struct qemu_start *q, const struct vmm_host *host, struct jail_confi
 		spec.fds[spec.nfds++] = q->lock;
 	own_environment(&env);
 	strv_setenv(&env, "GLIBC_TUNABLES", HEAP);
-	if (m.preload)
+	if (m.preload) {
 		strv_setenv(&env, "LD_PRELOAD", VMM_PATH_PRELOAD);
+		strv_setenv(&env, "LD_LIBRARY_PATH", VMM_PATH_LIBRARIES);
+	}
 	spec.argv = argv.v;
 	spec.envp = env.v;
 	return proc_spawn(&spec, ret_pid, ret_pidfd, e);

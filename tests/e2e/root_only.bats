@@ -30,6 +30,23 @@ teardown_file() {
 	has "$(tr '\0' '\n' < "/proc/$(role_pid box supervisor)/environ")" do-not-tell
 }
 
+# For a QEMU before 8.2, which is given an object of ours that stands for them.
+@test "a clone's QEMU comes without the libraries that a sandbox has no use for" {
+	local lib maps pid
+	pid=$(role_pid box qemu)
+	maps=$(cat "/proc/$pid/maps")
+	if tr '\0' '\n' < "/proc/$pid/environ" | grep -q '^LD_PRELOAD='; then
+		has "$maps" /vm/preload.so
+		for lib in libcapstone libpmem libcrypto; do
+			has "$(ldd "$(type -P qemu-system-x86_64)")" "$lib"
+			lacks "$maps" "$lib"
+		done
+	fi
+	# The control: a library that it has.
+	has "$maps" libglib
+	lacks "$(cat "$E2E/data/paddock/sandboxes/box/supervisor.log")" "no version information"
+}
+
 @test "a full disk: creation says so and leaves nothing, a running machine pauses and goes on" {
 	local small=$E2E/small
 	mkdir -m 0700 "$small"

@@ -21,6 +21,12 @@ enum vmm_accel { VMM_ACCEL_AUTO, VMM_ACCEL_KVM, VMM_ACCEL_TCG };
 #define VMM_PATH_DISK      "/vm/disk"  /* the overlay: qcow2 on the layer or the base */
 #define VMM_PATH_RAM       "/vm/ram"   /* a snapshot's memory: see enum vmm_memory */
 #define VMM_PATH_PRELOAD   "/vm/preload.so"
+/* The folder (LD_LIBRARY_PATH) and the libraries in it that are the same file; see preload.c. */
+#define VMM_PATH_LIBRARIES "/vm/lib"
+#define VMM_PRELOAD_STANDS_FOR                                                                     \
+	{                                                                                          \
+		"libcapstone.so.4", "libpmem.so.1"                                                 \
+	}
 
 /* Found by QEMU in its own data folder. */
 #define VMM_FIRMWARE "qboot.rom"
