@@ -1,7 +1,10 @@
+#include <malloc.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <base/mem.h>
@@ -60,4 +63,24 @@ xasprintf(const char *fmt, ...)
 	n = vasprintf(&s, fmt, ap);
 	va_end(ap);
 	return check(n < 0 ? NULL : s);
+}
+
+void
+mem_prefault(size_t n)
+{
+	const uintptr_t page = 4096;
+	uintptr_t from, to;
+	char *p;
+
+	/* What is asked for at once, and given back at the end of the heap, stays in the heap. */
+	mallopt(M_MMAP_THRESHOLD, (int)(2 * n));
+	mallopt(M_TRIM_THRESHOLD, (int)(2 * n));
+	p = malloc(n);
+	if (p == NULL)
+		return;
+	from = ((uintptr_t)p + page - 1) & ~(page - 1);
+	to = ((uintptr_t)p + n) & ~(page - 1);
+	if (to > from)
+		(void)madvise((void *)from, to - from, MADV_POPULATE_WRITE);
+	free(p);
 }

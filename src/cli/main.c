@@ -5,10 +5,13 @@
 #include <sys/stat.h>
 
 #include <base/log.h>
+#include <base/mem.h>
 #include <supervisor/supervisor.h>
 
 #include "cli.h"
 #include "verbs.h"
+
+enum { HEAP = 1 << 20 };
 
 static int
 fail(const struct err *e, int r)
@@ -52,6 +55,7 @@ main(int argc, char **argv)
 
 	if (argc > 1 && str_has_prefix(argv[1], SUPERVISOR_ROLE_ARG))
 		return supervisor_role_main(argv[1] + strlen(SUPERVISOR_ROLE_ARG), argc, argv);
+	mem_prefault(HEAP);
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
 	for (; i < argc && argv[i][0] == '-'; i++) {

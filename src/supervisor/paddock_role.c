@@ -14,10 +14,10 @@
 #include "sup_main.h"
 
 static const struct role roles[] = {
-	{"fs", role_fs_main},
-	{"link", role_link_main},
-	{"resolver", role_resolver_main},
-	{"log", role_log_main},
+	{"fs", role_fs_main, 0},
+	{"link", role_link_main, 0},
+	{"resolver", role_resolver_main, 0},
+	{"log", role_log_main, 0},
 };
 
 int

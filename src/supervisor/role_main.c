@@ -8,9 +8,9 @@
 #include "sup_main.h"
 
 static const struct role roles[] = {
-	{"net", role_net_main},
-	{"signer", role_signer_main},
-	{"ssh", role_ssh_main},
+	{"net", role_net_main, 896 << 10},
+	{"signer", role_signer_main, 384 << 10},
+	{"ssh", role_ssh_main, 0},
 };
 
 int

@@ -9,6 +9,7 @@
 #include <base/cleanup.h>
 #include <base/io.h>
 #include <base/log.h>
+#include <base/mem.h>
 
 #include "roles.h"
 
@@ -36,6 +37,8 @@ role_start(const struct role *roles, size_t n, const char *name)
 	for (size_t i = 0; i < n; i++) {
 		if (strcmp(name, roles[i].name) != 0)
 			continue;
+		if (roles[i].heap > 0)
+			mem_prefault(roles[i].heap);
 		r = read_config(&c, &e);
 		log_init(roles[i].name, c.debug ? LOG_DEBUG : LOG_WARN);
 		if (r == 0)

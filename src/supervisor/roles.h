@@ -73,6 +73,7 @@ int role_config_decode(const void *p, size_t n, struct role_config *ret); /* 0 o
 struct role {
 	const char *name;
 	int (*main)(const struct role_config *c, struct err *e);
+	size_t heap; /* what it takes to start, where that is much: see mem_prefault */
 };
 /* The one of this name among n: the process is it from here on. Exit code. */
 int role_start(const struct role *roles, size_t n, const char *name);

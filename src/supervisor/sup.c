@@ -559,6 +559,9 @@ init(struct sup *s)
 	uv_signal_start(&s->sigint, on_signal, SIGINT);
 }
 
+/* What a start takes of it. */
+enum { HEAP = 768 << 10 };
+
 int
 sup_main(int argc, char **argv)
 {
@@ -588,6 +591,7 @@ sup_main(int argc, char **argv)
 
 	if (argc < 3 || sandbox_name_check(argv[2], NULL) < 0)
 		return 2;
+	mem_prefault(HEAP);
 	log_init("supervisor", argc > 3 && strcmp(argv[3], "--debug") == 0 ? LOG_DEBUG : LOG_WARN);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, "paddock");

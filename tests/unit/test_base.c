@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -289,6 +290,36 @@ test_proc_stop(void **state)
 	close(ready[1]);
 }
 
+/* How many pages come one by one when n bytes of the heap are written to. */
+static long
+faults(size_t n)
+{
+	struct rusage before, after;
+	volatile char *p;
+
+	getrusage(RUSAGE_SELF, &before);
+	p = xmalloc(n);
+	for (size_t i = 0; i < n; i += 4096)
+		p[i] = 1;
+	getrusage(RUSAGE_SELF, &after);
+	free((char *)p);
+	return after.ru_minflt - before.ru_minflt;
+}
+
+static void
+test_prefault(void **state)
+{
+	enum { SIZE = 1 << 20, PAGES = SIZE / 4096 };
+
+	(void)state;
+	assert_in_range(faults(SIZE / 2), PAGES / 2, PAGES);
+	mem_prefault(SIZE);
+#ifndef __SANITIZE_ADDRESS__ /* whose heap is another one */
+	assert_in_range(faults(SIZE / 2), 0, PAGES / 4);
+	assert_in_range(faults(SIZE / 2), 0, PAGES / 4);
+#endif
+}
+
 int
 main(void)
 {
@@ -304,6 +335,7 @@ main(void)
 		cmocka_unit_test(test_proc),
 		cmocka_unit_test(test_proc_fds),
 		cmocka_unit_test(test_proc_stop),
+		cmocka_unit_test(test_prefault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
