@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -245,7 +246,9 @@ static void
 failures_are_kept(void **state)
 {
 	CLEAN_FREE char *why = NULL, *path = NULL;
-	const struct timespec old[2] = {{1000, 0}, {1000, 0}};
+	const time_t now = time(NULL);
+	const struct timespec recent[2] = {{now - 9 * 60, 0}, {now - 9 * 60, 0}};
+	const struct timespec old[2] = {{now - 11 * 60, 0}, {now - 11 * 60, 0}};
 	char id[SNAPSHOT_ID_SIZE];
 	struct err e = {0};
 	uint64_t freed;
@@ -259,7 +262,11 @@ failures_are_kept(void **state)
 	assert_true(snapshot_is_failed(folder, id, &why));
 	assert_string_equal(why, "it did not answer");
 	path = xasprintf("%s/snapshots/.failed-%s", folder, id);
+	assert_int_equal(utimensat(AT_FDCWD, path, recent, 0), 0);
+	free(TAKE_PTR(why));
+	assert_true(snapshot_is_failed(folder, id, &why));
 	assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+	free(TAKE_PTR(why));
 	assert_false(snapshot_is_failed(folder, id, &why));
 	snapshot_failed(folder, id, "again");
 	assert_int_equal(snapshot_drop(folder, NULL, &freed, &e), 0);
