@@ -191,6 +191,8 @@ void make_shape(struct sandbox *s);
 /* The first option that asks for another shape than the sandbox was made with; NULL when none. */
 const char *make_option_differs(const struct args *a, const struct sandbox *s);
 int make_started(struct cli *c, const char *name, struct ui *u, struct err *e);
+/* The one that supervisor_begin has begun. */
+int make_begun(struct cli *c, const char *name, int begun, struct ui *u, struct err *e);
 
 /* ask.c: a question to the guest, its answer appended to ret. 0 or -errno. */
 int guest_ask(

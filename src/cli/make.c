@@ -446,3 +446,13 @@ make_started(struct cli *c, const char *name, struct ui *u, struct err *e)
 	ui_finish(u);
 	return r < 0 ? err_prefix(e, "sandbox '%s'", name) : 0;
 }
+
+int
+make_begun(struct cli *c, const char *name, int begun, struct ui *u, struct err *e)
+{
+	int r;
+
+	notes_quiet = c->quiet;
+	r = supervisor_begun(&c->paths, name, begun, &u->progress, start_note, e);
+	return r < 0 ? err_prefix(e, "sandbox '%s'", name) : 0;
+}

@@ -19,6 +19,7 @@
 #include <base/io.h>
 #include <base/mem.h>
 #include <snapshot/saved.h>
+#include <supervisor/supervisor.h>
 
 #include "checkpoints.h"
 #include "clones.h"
@@ -92,11 +93,10 @@ tell_clones(const struct clones *l, const char *name)
 }
 
 static int
-make_copy(const struct cli *c, const struct forks *f, size_t i, struct ui *u, struct err *e)
+begin_copy(const struct cli *c, const struct forks *f, size_t i, int *ret_begun, struct err *e)
 {
 	struct copy k = {c, f};
 	struct sandbox s = *f->source;
-	struct cli told = *c;
 	int r;
 
 	s.name = f->names.v[i];
@@ -109,10 +109,48 @@ make_copy(const struct cli *c, const struct forks *f, size_t i, struct ui *u, st
 	r = sandbox_create(&c->paths, &s, fill, &k, e);
 	if (r < 0)
 		return r;
-	told.quiet |= i > 0; /* the others would be told the same */
-	r = make_started(&told, s.name, u, e);
+	r = supervisor_begin(s.name, ret_begun, e);
 	if (r < 0)
 		remove_sandbox(c, s.name, NULL);
+	return r;
+}
+
+static int
+end_copy(const struct cli *c, const char *name, bool first, int begun, struct ui *u, struct err *e)
+{
+	CLEAN_CLOSE int fd = begun;
+	struct cli told = *c;
+
+	told.quiet |= !first; /* the others would be told the same */
+	return make_begun(&told, name, fd, u, e);
+}
+
+/* As many at once as there are processors for. */
+static int
+make_copies(
+	const struct cli *c, const struct forks *f, size_t *ret_made, struct ui *u, struct err *e)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t width = cpus > 1 ? (size_t)cpus : 1, ready = 0;
+	int begun[COPIES_MAX], r = 0;
+
+	while (ready < *ret_made || (r == 0 && *ret_made < f->names.n)) {
+		struct err why = {0};
+		int failed;
+
+		if (r == 0 && *ret_made < f->names.n && *ret_made - ready < width) {
+			r = begin_copy(c, f, *ret_made, &begun[*ret_made], e);
+			*ret_made += r == 0;
+			continue;
+		}
+		failed = end_copy(c, f->names.v[ready], ready == 0, begun[ready], u, &why);
+		ready++;
+		if (r == 0 && failed < 0) {
+			*e = why;
+			r = failed;
+		}
+	}
+	ui_finish(u);
 	return r;
 }
 
@@ -198,11 +236,7 @@ make_all(const struct cli *c, const struct forks *f, size_t *ret_made, size_t *r
 		r = clones_copy(&f->clones[0], &f->clones[*ret_cloned], e);
 		*ret_cloned += r == 0;
 	}
-	while (r == 0 && *ret_made < f->names.n) {
-		r = make_copy(c, f, *ret_made, u, e);
-		*ret_made += r == 0;
-	}
-	return r;
+	return r < 0 ? r : make_copies(c, f, ret_made, u, e);
 }
 
 static int

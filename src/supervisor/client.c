@@ -152,6 +152,22 @@ spawn_supervisor(const char *name, int *ret_report, struct err *e)
 	return 0;
 }
 
+/* What the one that was spawned with this pipe says. */
+static int
+await(const struct state_paths *p, const char *name, int report, const struct talk *t,
+	struct err *e)
+{
+	CLEAN_FREE char *log = NULL;
+	CLEAN_BUF struct buf b = BUF_INIT;
+	struct frame f;
+	int r = read_answer(report, t, &b, &f, START_LIMIT_MS, e);
+
+	if (r != -EPIPE)
+		return r;
+	log = state_sandbox_file(p, name, "supervisor.log");
+	return err_set(e, EIO, "the supervisor ended unexpectedly: see '%s'", log);
+}
+
 /* -EBUSY: another supervisor has the lock; it is about to listen, or about to be gone. */
 static int
 start_once(const struct state_paths *p, const char *name, const struct talk *t, struct err *e)
@@ -170,15 +186,7 @@ start_once(const struct state_paths *p, const char *name, const struct talk *t, 
 	if (!nobody(fd))
 		return fd;
 	r = spawn_supervisor(name, &fd, e);
-	if (r < 0)
-		return r;
-	r = read_answer(fd, t, &b, &f, START_LIMIT_MS, e);
-	if (r == -EPIPE) {
-		CLEAN_FREE char *log = state_sandbox_file(p, name, "supervisor.log");
-
-		return err_set(e, EIO, "the supervisor ended unexpectedly: see '%s'", log);
-	}
-	return r;
+	return r < 0 ? r : await(p, name, fd, t, e);
 }
 
 int
@@ -200,6 +208,22 @@ supervisor_start(const struct state_paths *p, const char *name, const struct pro
 		poll(NULL, 0, RETRY_MS); /* the lock's holder has no way to tell us */
 	}
 	return r;
+}
+
+int
+supervisor_begin(const char *name, int *ret_begun, struct err *e)
+{
+	return spawn_supervisor(name, ret_begun, e);
+}
+
+int
+supervisor_begun(const struct state_paths *p, const char *name, int begun,
+	const struct progress *pr, void (*note)(const char *text), struct err *e)
+{
+	struct talk t = {pr, note};
+	int r = await(p, name, begun, &t, e);
+
+	return r == -EBUSY ? supervisor_start(p, name, pr, note, e) : r;
 }
 
 /*

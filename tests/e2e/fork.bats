@@ -248,17 +248,19 @@ being_forked() {
 }
 
 @test "fork is killed: the original goes on, and what was made can be seen, woken and removed" {
-	local job
+	local job made name
 	"$PADDOCK" fork -q zz new newer >/dev/null 2>&1 3>&- &
 	job=$!
 	wait_until 120 test -d "$E2E/data/paddock/sandboxes/new"
 	kill -KILL "$job"
 	wait "$job" || :
 	equal "$(in_box zz 'cat ~/kept')" kept
-	has "$(pd ls -q)" new
-	lacks "$(pd ls -q)" newer
-	equal "$(in_box new 'hostname; cat ~/kept')" $'new\nkept'
-	pd rm -f new >/dev/null
+	made=$(pd ls -q | grep '^new') # the second one may have been begun
+	has "$made" new
+	for name in $made; do
+		equal "$(in_box "$name" 'hostname; cat ~/kept')" "$name"$'\nkept'
+		pd rm -f "$name" >/dev/null
+	done
 	# And the next one finds nothing in its way, and leaves nothing behind.
 	equal "$(pd fork -q zz)" zz-2
 	equal "$(find "$E2E/data/paddock/sandboxes" -path '*/checkpoints/*')" ""

@@ -21,6 +21,14 @@ int supervisor_role_main(const char *role, int argc, char **argv);
 int supervisor_start(const struct state_paths *p, const char *name, const struct progress *pr,
 	void (*note)(const char *text), struct err *e);
 
+/*
+ * The same in two: where several are started at once. *ret_begun, which the caller closes, is to be
+ * given to supervisor_begun, which waits; where it is only closed, the start goes on by itself.
+ */
+int supervisor_begin(const char *name, int *ret_begun, struct err *e);
+int supervisor_begun(const struct state_paths *p, const char *name, int begun,
+	const struct progress *pr, void (*note)(const char *text), struct err *e);
+
 /* Asks for the status: 0, -ESRCH when none runs. */
 int supervisor_status(
 	const struct state_paths *p, const char *name, struct control_status *ret, struct err *e);
