@@ -325,6 +325,22 @@ fk_host_file(const struct fk *k, const char *path, const char *text)
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 }
 
+static inline struct stat
+fk_host_stat(const struct fk *k, const char *path)
+{
+	struct stat st;
+
+	if (fstatat(k->rootfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		fail_msg("%s on the host: %s", path, strerror(errno));
+	return st;
+}
+
+static inline bool
+fk_host_has(const struct fk *k, const char *path)
+{
+	return faccessat(k->rootfd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static inline void
 fk_host_is(const struct fk *k, const char *path, const char *text)
 {

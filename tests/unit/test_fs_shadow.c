@@ -48,12 +48,6 @@ setup(void **state)
 	return fk_init(k);
 }
 
-static bool
-host_has(const struct fk *k, const char *path)
-{
-	return faccessat(k->rootfd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static void
 test_not_seen(void **state)
 {
@@ -66,7 +60,7 @@ test_not_seen(void **state)
 	assert_true(there != absent);
 	assert_int_equal(fk_getattr(k, absent, &a), 0);
 	assert_int_equal(a.mode, S_IFDIR | 0755);
-	assert_false(host_has(k, "p/target"));
+	assert_false(fk_host_has(k, "p/target"));
 	/* Control: what lies beside it is the host's. */
 	assert_true(fk_lookup(k, p, "file") > 0);
 	assert_int_equal(fk_lookup(k, there, "secret"), 0);
@@ -76,7 +70,7 @@ test_not_seen(void **state)
 	/* Of the same name elsewhere: an ordinary folder. */
 	assert_int_equal(fk_lookup(k, fk_walk(k, "p/q"), "target"), 0);
 	assert_int_equal(fk_create(k, p, "other", O_WRONLY, 0644, &f), 0);
-	assert_true(host_has(k, "p/other"));
+	assert_true(fk_host_has(k, "p/other"));
 }
 
 static void
@@ -100,8 +94,8 @@ test_not_touched(void **state)
 	assert_int_equal(fk_name(k, FUSE_UNLINK, p, "node_modules"), -EBUSY);
 	assert_int_equal(fk_rename(k, p, "node_modules", p, "gone", 0), -EBUSY);
 	assert_int_equal(fk_rename(k, p, "q", p, "target", 0), -EBUSY);
-	assert_false(host_has(k, "p/target"));
-	assert_true(host_has(k, "p/node_modules/secret"));
+	assert_false(fk_host_has(k, "p/target"));
+	assert_true(fk_host_has(k, "p/node_modules/secret"));
 	/* Control: the same on another name. */
 	assert_int_equal(fk_mkdir(k, p, "targets", 0755), 0);
 	assert_int_equal(fk_rename(k, p, "targets", p, "moved", 0), 0);
