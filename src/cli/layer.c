@@ -175,10 +175,25 @@ install_npm(struct builder *b, struct err *e)
  * What only this machine has been, what the installers keep for another time, and the blocks that
  * nothing uses any more; all of it on the disk, should the machine not end in time. Whatever else
  * is in ~/.cache was put there to be used: programs unpack themselves into it (copilot, browsers).
+ *
+ * Of a native package's builds npm installs those that fit the machine, but Debian's npm 9 does not
+ * heed "libc" (package.json), which tells those for musl apart. So dependencies that name only
+ * other C libraries than glibc go here, some hundred MB of claude and copilot. They are below a
+ * second node_modules: a package right in the first was asked for by its name.
  */
 static const char tidy[] =
 	"for home in /home/agent /root; do\n"
 	"	rm -rf \"$home/.npm\" \"$home/.cache/node-gyp\" \"$home/.cache/pip\"\n"
+	"done\n"
+	"grep -rls --include=package.json '\"libc\"' \\\n"
+	"	/home/agent/.local/lib/node_modules /usr/local/lib/node_modules |\n"
+	"grep -E '/node_modules/.*/node_modules/(@[^/]+/)?[^@/][^/]*/package\\.json$' |\n"
+	"while IFS= read -r json; do\n"
+	"	if jq -e '[.libc] | flatten | length > 0 and\n"
+	"		all(. == \"glibc\" or . == \"any\" or startswith(\"!\") | not)' \\\n"
+	"		\"$json\" >/dev/null 2>&1; then\n"
+	"		rm -rf \"${json%/package.json}\"\n"
+	"	fi\n"
 	"done\n"
 	"rm -f /root/.bash_history /home/agent/.bash_history\n"
 	": > /etc/machine-id\n"

@@ -17,6 +17,20 @@ setup_file() {
 		  - |
 		    echo "\$(id -un) \$(pwd) \$FROM_KIT" > ~/as-agent
 		    mkdir -p ~/.npm ~/.cache/pip ~/.cache/unpacked
+		    package() { mkdir -p "\$1" && echo "\$2" > "\$1/package.json"; }
+		    mkdir -p ~/.local/lib/node_modules && cd ~/.local/lib/node_modules
+		    package named-musl '{"libc": ["musl"]}'
+		    cd named-musl
+		    package node_modules/for-musl '{"libc": ["musl"]}'
+		    package node_modules/@scope/for-musl '{"libc": "musl"}'
+		    package node_modules/@scope/for-glibc '{"libc": ["glibc"]}'
+		    package node_modules/@scope/for-glibc/node_modules/for-musl '{"libc": ["musl", "other"]}'
+		    package node_modules/for-glibc/test '{"libc": ["musl"]}'
+		    package node_modules/for-both '{"libc": ["musl", "glibc"]}'
+		    package node_modules/for-all-but-musl '{"libc": ["!musl"]}'
+		    package node_modules/for-any '{"libc": []}'
+		    package node_modules/that-speaks-of-it '{"keywords": ["libc"]}'
+		    package node_modules/that-is-broken '{"libc": ["musl"]'
 		  - user: root
 		    run: |
 		      id -u > /etc/as-root
@@ -60,6 +74,16 @@ tiny_layers() {
 0"
 	# What a step unpacks is kept; what an installer would use another time is not.
 	equal "$(in_box tiny-app 'ls ~/.cache; ls -d ~/.npm 2>/dev/null')" unpacked
+	# Of npm's packages those that are for musl alone are gone, but not what was asked for by name.
+	equal "$(in_box tiny-app 'cd ~/.local/lib/node_modules && find . -name package.json | sort')" "\
+./named-musl/node_modules/@scope/for-glibc/package.json
+./named-musl/node_modules/for-all-but-musl/package.json
+./named-musl/node_modules/for-any/package.json
+./named-musl/node_modules/for-both/package.json
+./named-musl/node_modules/for-glibc/test/package.json
+./named-musl/node_modules/that-is-broken/package.json
+./named-musl/node_modules/that-speaks-of-it/package.json
+./named-musl/package.json"
 	# -e goes before the kit's; every session has them.
 	equal "$(in_box tiny-app 'echo "$FROM_KIT $BOTH"')" "kit option"
 	equal "$(inspect_get tiny-app .agent)" tiny
