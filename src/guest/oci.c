@@ -4,6 +4,8 @@
 
 #include <jansson.h>
 
+#include <base/mem.h>
+
 #include "certs.h"
 #include "oci.h"
 #include "runc.h"
@@ -98,6 +100,38 @@ add_mounts(json_t *config, bool (*has)(const char *source), struct err *e)
 	return 0;
 }
 
+static json_t *
+overlay_options(const struct oci_overlay *o)
+{
+	json_t *a = json_array();
+
+	json_array_append_new(a, json_sprintf("lowerdir=%s", o->lower));
+	if (o->upper != NULL) {
+		json_array_append_new(a, json_sprintf("upperdir=%s", o->upper));
+		json_array_append_new(a, json_sprintf("workdir=%s", o->work));
+	} else {
+		json_array_append_new(a, json_string("ro"));
+	}
+	/* What is in the upper folder is then whole files, each under its own name. */
+	json_array_append_new(a, json_string("redirect_dir=off"));
+	json_array_append_new(a, json_string("metacopy=off"));
+	json_array_append_new(a, json_string("index=off"));
+	return a;
+}
+
+/* add_mounts has been there, so there is a list. */
+static void
+add_overlays(json_t *config, const struct oci_overlay *overlays, size_t n)
+{
+	json_t *mounts = array_in(config, "mounts");
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(
+			mounts, json_pack("{s:s, s:s, s:s, s:o}", "destination",
+					overlays[i].destination, "type", "overlay", "source",
+					"overlay", "options", overlay_options(&overlays[i])));
+}
+
 /* Those of dockerd: "/proc/PID/exe" under this name. */
 static void
 replace_hooks(json_t *config)
@@ -127,9 +161,53 @@ append(const char *data, size_t n, void *arg)
 	return 0;
 }
 
+static char *
+copy_of(const json_t *string)
+{
+	return json_is_string(string) ? xstrdup(json_string_value(string)) : NULL;
+}
+
+void
+oci_container_release(struct oci_container *c)
+{
+	free(c->root);
+	free(c->java_home);
+	strv_release(&c->mounted);
+}
+
 int
-oci_amend(const char *text, enum oci_kind kind, bool (*has)(const char *source), struct buf *out,
-	struct err *e)
+oci_container_read(const char *text, struct oci_container *ret, struct err *e)
+{
+	json_error_t why;
+	json_auto_t *config = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+	json_t *root = json_object_get(config, "root"), *v;
+	size_t i;
+
+	if (config == NULL)
+		return err_set(e, EINVAL, "line %d: %s", why.line, why.text);
+	ret->root = copy_of(json_object_get(root, "path"));
+	ret->readonly = json_is_true(json_object_get(root, "readonly"));
+	json_array_foreach (json_object_get(json_object_get(config, "linux"), "namespaces"), i, v) {
+		const char *type = json_string_value(json_object_get(v, "type"));
+
+		ret->user_namespace |= type != NULL && strcmp(type, "user") == 0;
+	}
+	json_array_foreach (json_object_get(json_object_get(config, "process"), "env"), i, v)
+		if (ret->java_home == NULL && json_is_string(v) &&
+			str_has_prefix(json_string_value(v), "JAVA_HOME="))
+			ret->java_home = xstrdup(json_string_value(v) + strlen("JAVA_HOME="));
+	json_array_foreach (json_object_get(config, "mounts"), i, v) {
+		const char *at = json_string_value(json_object_get(v, "destination"));
+
+		if (at != NULL)
+			strv_add(&ret->mounted, at);
+	}
+	return 0;
+}
+
+int
+oci_amend(const char *text, enum oci_kind kind, bool (*has)(const char *source),
+	const struct oci_overlay *overlays, size_t n, struct buf *out, struct err *e)
 {
 	json_error_t why;
 	json_auto_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &why);
@@ -146,7 +224,9 @@ oci_amend(const char *text, enum oci_kind kind, bool (*has)(const char *source),
 	if (r == 0 && kind == OCI_CONTAINER)
 		r = json_is_object(root) ? add_mounts(root, has, e)
 					 : err_set(e, EINVAL, "no object");
-	if (r == 0 && kind == OCI_CONTAINER)
+	if (r == 0 && kind == OCI_CONTAINER) {
+		add_overlays(root, overlays, n);
 		replace_hooks(root);
+	}
 	return r == 0 ? json_dump_callback(root, append, out, JSON_COMPACT) : r;
 }

@@ -8,6 +8,7 @@ struct runc_call {
 	const char *command; /* NULL: none */
 	const char *bundle;  /* "." unless told */
 	const char *process; /* NULL unless told */
+	const char *id;      /* the container's; NULL: none */
 };
 
 /* Of the arguments after the program's name, as containerd's shim and BuildKit give them. */

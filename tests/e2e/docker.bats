@@ -1,6 +1,7 @@
 # users: user; with PADDOCK_E2E_ALL: root
 # The sandbox's own Docker: starts at first use, builds, runs, pulls, keeps. No host Docker involved.
-# shellcheck disable=SC2154,SC2016
+# PADDOCK_JAVA=1 adds images with a Java, which a JDK on the host makes (jlink, javac, keytool).
+# shellcheck disable=SC2154,SC2016,SC2030,SC2031
 
 load lib
 
@@ -204,6 +205,110 @@ make_image() {
 	# Of the layer that this made: what was fetched, and nothing of ours.
 	equal "$(in_box_root dock 'cd "$(docker inspect fetched --format "{{.GraphDriver.Data.UpperDir}}")" &&
 		cat got && find . -path "*paddock*" && docker inspect fetched tools --format "{{.Config.Env}}" | grep CERT')" "{}"
+}
+
+# A list of Java's (JKS) without an entry.
+make_java_list() {
+	python3 - "$1" <<-'PY'
+		import hashlib, sys
+		head = bytes.fromhex("feedfeed0000000200000000")
+		digest = hashlib.sha1("changeit".encode("utf-16-be") + b"Mighty Aphrodite" + head).digest()
+		open(sys.argv[1], "wb").write(head + digest)
+	PY
+}
+
+# The two last layers of an image: what is in them, and which of that has something of the sandbox's.
+layers() {
+	in_box_root dock 'for d in $(docker inspect "$1" --format "{{.GraphDriver.Data.UpperDir}}:{{.GraphDriver.Data.LowerDir}}" |
+			cut -d: -f1,2 --output-delimiter=" "); do
+		(cd "$d" && find . ! -type d -printf "%y %f\n" | sort && grep -rl paddock-ca . || :)
+	done' "$1"
+}
+
+# An image of a Java and its libraries, with the authorities of its own JDK alone.
+make_java_image() {
+	local root=$E2E/java lib
+	mkdir -p "$root/opt/java" "$root/tmp"
+	jlink --add-modules java.base,java.net.http,jdk.crypto.ec --strip-debug --output "$root/opt/java/openjdk"
+	for lib in $(find "$root/opt" -type f -exec ldd {} + 2>/dev/null | grep -o '/[^ :)]*\.so[^ :)]*' | grep -v "^$root" | sort -u); do
+		install -D "$lib" "$root$lib"
+	done
+	cat > "$E2E/Fetch.java" <<-'JAVA'
+		import java.net.URI;
+		import java.net.http.*;
+		class Fetch {
+		    public static void main(String[] words) throws Exception {
+		        HttpRequest q = HttpRequest.newBuilder(URI.create(words[0])).build();
+		        System.out.print(HttpClient.newHttpClient().send(q, HttpResponse.BodyHandlers.ofString()).body());
+		    }
+		}
+	JAVA
+	javac -d "$root" "$E2E/Fetch.java"
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -out "$root/mine.pem" -subj /CN=mine 2>/dev/null
+	cp "$root/opt/java/openjdk/lib/security/cacerts" "$E2E/ws/app/cacerts"
+	tar -C "$root" --owner=0 --group=0 -cf "$E2E/ws/app/java.tar" .
+	in_box dock 'docker import -c "ENV PATH=/opt/java/openjdk/bin" java.tar java >/dev/null && rm java.tar'
+}
+
+# A JVM trusts it, and what keytool imports in a build is kept.
+java_in_containers() {
+	make_java_image
+	equal "$(in_box dock 'docker run --rm java java -cp / Fetch https://hub.test/v2/')" "{}"
+	# Control: with the image's own list it does not.
+	run in_box dock 'docker run --rm -v "$PWD/cacerts:/opt/java/openjdk/lib/security/cacerts" java java -cp / Fetch https://hub.test/v2/'
+	[ "$status" -ne 0 ]
+	has "$output" "PKIX path building failed"
+	cat > "$E2E/ws/app/Dockerfile.java" <<-'DOCKER'
+		FROM java
+		RUN ["java", "-cp", "/", "Fetch", "https://hub.test/v2/"]
+		RUN ["keytool", "-importcert", "-noprompt", "-cacerts", "-storepass", "changeit", "-alias", "mine", "-file", "/mine.pem"]
+	DOCKER
+	in_box dock 'docker build -q -f Dockerfile.java -t imported . >/dev/null'
+	in_box_root dock 'cd "$(docker inspect imported --format "{{.GraphDriver.Data.UpperDir}}")" &&
+		cat opt/java/openjdk/lib/security/cacerts > "$1/cacerts"' "$E2E/ws/app"
+	keytool -list -keystore "$E2E/ws/app/cacerts" -storepass changeit > "$E2E/list"
+	has "$(cat "$E2E/list")" "mine, "
+	lacks "$(cat "$E2E/list")" paddock-ca
+}
+
+@test "Java's list in a container has the sandbox's authority; what a container or a build step does there is its own" {
+	local list=/opt/java/openjdk/lib/security builder
+	make_java_list "$E2E/ws/app/cacerts"
+	echo x > "$E2E/ws/app/other"
+	printf 'FROM box\nCOPY cacerts other %s/\n' "$list" > "$E2E/ws/app/Dockerfile.jre"
+	in_box dock 'docker build -q -f Dockerfile.jre -t jre . >/dev/null'
+	run in_box dock 'docker run --rm --user 1234 --read-only jre sh -c "cat $1/cacerts; echo > $1/other"' "$list"
+	has "$output" paddock-ca-1
+	has "$output" "Read-only file system"
+	# Controls: the image's own has it not, and what the caller mounts in its place stays.
+	equal "$(in_box dock 'docker run --rm -v "$PWD/cacerts:$1/cacerts" jre cat "$1/cacerts" | cmp - cacerts && echo same' "$list")" same
+	# As keytool and package managers write it: in its place, by another name, removed.
+	cat > "$E2E/ws/app/Dockerfile.import" <<-DOCKER
+		FROM jre
+		RUN cd $list && cat cacerts > /seen && busybox cp cacerts new && busybox mv new cacerts && \
+			busybox rm other && echo y > added && busybox mkdir more && echo z > more/z
+		RUN echo > /touched
+	DOCKER
+	for builder in 1 ${PADDOCK_JAVA:+0}; do
+		in_box dock 'DOCKER_BUILDKIT=$1 docker build -q --no-cache -f Dockerfile.import -t imported . >/dev/null' "$builder"
+		equal "$(layers imported)" "f touched
+c other
+f added
+f cacerts
+f seen
+f z
+./seen"
+	done
+	in_box dock 'docker run --name writer jre sh -c "cd $1; cat cacerts > /seen; echo mine > cacerts"
+		docker commit writer written >/dev/null; docker rm writer >/dev/null' "$list"
+	equal "$(layers written)" "f cacerts
+f seen
+./seen
+f cacerts
+f other"
+	equal "$(in_box dock 'docker run --rm -v "$PWD/cacerts:/x" written cat "$1/cacerts"' "$list")" mine
+	equal "$(in_box_root dock 'ls /run/paddock/java')" ""
+	if [ -n "${PADDOCK_JAVA:-}" ]; then java_in_containers; fi
 }
 
 # K4, K5: the guest's root at most, whose disk and daemon are the sandbox's own.

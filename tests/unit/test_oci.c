@@ -65,7 +65,7 @@ added(const char *text, enum oci_kind kind, bool (*has)(const char *))
 	struct err e = {0};
 	json_t *j;
 
-	if (oci_amend(text, kind, has, &out, &e) < 0)
+	if (oci_amend(text, kind, has, NULL, 0, &out, &e) < 0)
 		fail_msg("%s", e.msg);
 	j = json_loads(buf_str(&out), 0, NULL);
 	assert_non_null(j);
@@ -165,6 +165,76 @@ only_what_is_there(void **state)
 	assert_non_null(mount_at(bare, OCI_TRUST_DIR "/ca-certificates.crt"));
 }
 
+/* Over all that is mounted; without an upper folder for reading alone. */
+static void
+overlays(void **state)
+{
+	static const struct oci_overlay two[] = {
+		{(char *)"/a", (char *)"/l:/r/a", (char *)"/u", (char *)"/w"},
+		{(char *)"/b", (char *)"/l:/r/b", NULL, NULL}};
+	CLEAN_BUF struct buf out = BUF_INIT;
+	CLEAN_FREE char *a = NULL, *b = NULL;
+	json_auto_t *j = NULL;
+	const json_t *mounts;
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(oci_amend("{\"process\":{},\"mounts\":[{\"destination\":\"/dev\"}]}",
+				 OCI_CONTAINER, all, two, ARRAY_LEN(two), &out, &e),
+		0);
+	j = json_loads(buf_str(&out), 0, NULL);
+	mounts = json_object_get(j, "mounts");
+	assert_true(json_array_size(mounts) > 3);
+	a = json_dumps(json_array_get(mounts, json_array_size(mounts) - 2), JSON_COMPACT);
+	b = json_dumps(json_array_get(mounts, json_array_size(mounts) - 1), JSON_COMPACT);
+	assert_string_equal(a,
+		"{\"destination\":\"/a\",\"type\":\"overlay\",\"source\":\"overlay\",\"options\":["
+		"\"lowerdir=/l:/r/a\",\"upperdir=/u\",\"workdir=/w\",\"redirect_dir=off\","
+		"\"metacopy=off\",\"index=off\"]}");
+	assert_string_equal(b,
+		"{\"destination\":\"/b\",\"type\":\"overlay\",\"source\":\"overlay\",\"options\":["
+		"\"lowerdir=/l:/r/b\",\"ro\",\"redirect_dir=off\",\"metacopy=off\","
+		"\"index=off\"]}");
+}
+
+static void
+what_it_is(void **state)
+{
+	struct oci_container full CLEANUP(oci_container_release) = {0};
+	struct oci_container bare CLEANUP(oci_container_release) = {0};
+	struct oci_container odd CLEANUP(oci_container_release) = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(
+		oci_container_read(
+			"{\"root\":{\"path\":\"/r\",\"readonly\":true},\"linux\":{"
+			"\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"user\"}]},"
+			"\"process\":{\"env\":[\"JAVA_HOME_X=/x\",\"JAVA_HOME=/j\"]},"
+			"\"mounts\":[{\"destination\":\"/dev\"},{},{\"destination\":\"/a\"}]}",
+			&full, &e),
+		0);
+	assert_string_equal(full.root, "/r");
+	assert_string_equal(full.java_home, "/j");
+	assert_true(full.readonly && full.user_namespace);
+	assert_int_equal(full.mounted.n, 2);
+	assert_string_equal(full.mounted.v[1], "/a");
+	assert_int_equal(
+		oci_container_read("{\"root\":{\"path\":\"rootfs\"},\"linux\":{\"namespaces\""
+				   ":[{\"type\":\"mount\"}]}}",
+			&bare, &e),
+		0);
+	assert_string_equal(bare.root, "rootfs");
+	assert_null(bare.java_home);
+	assert_false(bare.readonly || bare.user_namespace);
+	assert_int_equal(oci_container_read("{\"root\":7,\"linux\":[],\"process\":{\"env\":[3]},"
+					    "\"mounts\":\"x\"}",
+				 &odd, &e),
+		0);
+	assert_null(odd.root);
+	assert_int_equal(oci_container_read("{", &odd, &e), -EINVAL);
+}
+
 static void
 no_such_json(void **state)
 {
@@ -176,7 +246,8 @@ no_such_json(void **state)
 		CLEAN_BUF struct buf out = BUF_INIT;
 		struct err e = {0};
 
-		if (oci_amend(bad[i], OCI_CONTAINER, all, &out, &e) != -EINVAL || out.len != 0)
+		if (oci_amend(bad[i], OCI_CONTAINER, all, NULL, 0, &out, &e) != -EINVAL ||
+			out.len != 0)
 			fail_msg("taken: %s", bad[i]);
 	}
 }
@@ -203,21 +274,22 @@ static void
 command_lines(void **state)
 {
 	static const struct {
-		const char *argv[16], *command, *bundle, *process;
+		const char *argv[16], *command, *bundle, *process, *id;
 	} lines[] = {
 		{{NULL}, NULL, ".", NULL},
 		{{"--version"}, NULL, ".", NULL},
 		/* containerd's shim */
 		{{"--root", "/run/r", "--log", "/run/l", "--log-format", "json", "create",
 			 "--bundle", "/run/b", "--pid-file", "p", "id"},
-			"create", "/run/b", NULL},
+			"create", "/run/b", NULL, "id"},
 		{{"--root", "create", "--systemd-cgroup", "exec", "--process", "/tmp/p", "--detach",
 			 "id"},
-			"exec", ".", "/tmp/p"},
+			"exec", ".", "/tmp/p", "id"},
 		/* BuildKit */
-		{{"--log=l", "run", "--bundle=/b", "--keep", "id"}, "run", "/b", NULL},
-		{{"run", "-b", "/b", "id"}, "run", "/b", NULL},
-		{{"exec", "-p", "f", "id"}, "exec", ".", "f"},
+		{{"--log=l", "run", "--bundle=/b", "--keep", "id"}, "run", "/b", NULL, "id"},
+		{{"delete", "--force", "id"}, "delete", ".", NULL, "id"},
+		{{"run", "-b", "/b", "id"}, "run", "/b", NULL, "id"},
+		{{"exec", "-p", "f", "id"}, "exec", ".", "f", "id"},
 		{{"create", "--bundle"}, "create", ".", NULL},
 		{{"--root"}, NULL, ".", NULL},
 	};
@@ -233,6 +305,8 @@ command_lines(void **state)
 		if (c.command != NULL)
 			assert_string_equal(c.command, lines[i].command);
 		assert_string_equal(c.bundle, lines[i].bundle);
+		if ((c.id == NULL) != (lines[i].id == NULL))
+			fail_msg("line %zu", i);
 		if (c.process != NULL)
 			assert_string_equal(c.process, lines[i].process);
 	}
@@ -245,6 +319,8 @@ main(void)
 		cmocka_unit_test(container),
 		cmocka_unit_test(what_is_set_stays),
 		cmocka_unit_test(only_what_is_there),
+		cmocka_unit_test(overlays),
+		cmocka_unit_test(what_it_is),
 		cmocka_unit_test(no_such_json),
 		cmocka_unit_test(hook),
 		cmocka_unit_test(command_lines),
