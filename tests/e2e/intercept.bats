@@ -1,7 +1,7 @@
 # users: user; with PADDOCK_E2E_ALL: root
 # TLS that is looked into, in a real guest: rules with methods and paths over HTTPS, the page that says a
 # denial, the sandbox's own authority. Servers on the host's loopback stand for the world.
-# PADDOCK_JAVA=1 adds a JDK of Debian's packages (minutes, most of them downloads).
+# PADDOCK_JAVA=1 adds a JDK of Debian's packages (minutes, most of them downloads); docker.bats has Java in containers.
 # shellcheck disable=SC2154,SC2016
 
 load lib
@@ -11,13 +11,13 @@ setup_file() {
 	mkdir -p "$E2E/ws/app" "$E2E/web/secret"
 	echo 'from the web' > "$E2E/web/page"
 	echo 'nobody shall read it' > "$E2E/web/secret/page"
-	make_ca files.test plain.test h2.test
+	make_ca files.test plain.test h2.test h2plain.test
 	serve tls --dir "$E2E/web" --tls "$E2E/ca/leaf.pem" "$E2E/ca/leaf.key"
 	# An origin that speaks HTTP/2, of the package nghttp2-server.
 	serve_command h2 nghttpd -a 127.0.0.1 -d "$E2E/web" PORT "$E2E/ca/leaf.key" "$E2E/ca/leaf.pem"
 	make_box tls --network locked --resolve "files.test:443:127.0.0.1:$tls_port" \
 		--resolve "plain.test:443:127.0.0.1:$tls_port" \
-		--resolve "h2.test:443:127.0.0.1:$h2_port" "$E2E/ws/app"
+		--resolve "h2.test:443:127.0.0.1:$h2_port" --resolve "h2plain.test:443:127.0.0.1:$h2_port" "$E2E/ws/app"
 	pd network deny tls files.test --method POST
 	pd network deny tls files.test --path '/secret/**'
 	pd network deny tls h2.test --path '/secret/**'
@@ -86,6 +86,10 @@ import urllib.request
 print(urllib.request.urlopen(\"https://files.test/page\", timeout=30).read().decode().strip())"')" "from the web"
 	equal "$(in_box tls 'node -e "
 fetch(\"https://files.test/page\").then(r => r.text()).then(t => console.log(t.trim()))"')" "from the web"
+	# The one that pip brings; by itself it has a list of its own.
+	equal "$(in_box tls 'python3 -c "
+from pip._vendor import requests
+print(requests.get(\"https://files.test/page\", timeout=30).text.strip())"')" "from the web"
 	equal "$(in_box_root tls 'wget -qO - https://files.test/page')" "from the web"
 	equal "$(in_box tls 'curl -sS -m 60 https://files.test/bytes/3000000 | wc -c')" 3000000
 	if [ -n "${PADDOCK_JAVA:-}" ]; then java; fi
@@ -109,6 +113,10 @@ fetch(\"https://files.test/page\").then(r => r.text()).then(t => console.log(t.t
 	has "$(issuer https://files.test/page)" "Paddock sandbox tls"
 	has "$(issuer https://plain.test/page)" "A company that looks into TLS"
 	equal "$(what https://plain.test/secret/page)" "200 nobody shall read it"
+	# HTTP/2 that is not looked into.
+	has "$(issuer https://h2plain.test/page)" "A company that looks into TLS"
+	equal "$(in_box tls 'curl -sS -m 30 -w "%{http_version}" https://h2plain.test/page')" "from the web
+2"
 }
 
 @test "git clones over it" {
@@ -133,6 +141,11 @@ got = b""
 while len(got) < 14: got += s.recv(14)
 print(head.split()[1].decode(), got.decode())
 PY')" "101 there and back"
+	equal "$(in_box tls 'node --experimental-websocket -e "
+const s = new WebSocket(\"wss://files.test/ws\");
+s.onopen = () => s.send(\"a message\");
+s.onmessage = m => { console.log(m.data); s.close(); };
+s.onerror = e => { console.log(e.message); process.exit(1); };"')" "a message"
 }
 
 @test "a denied host says so inside of TLS, in text and in JSON, also through CONNECT" {

@@ -8,10 +8,13 @@
 --keys FILE          one line a request: PATH X-API-KEY AUTHORIZATION, "-" for none
 --port-file FILE     where the port goes, once the server listens
 Paths of its own: /keys answers what --keys writes, /echo answers the body of a POST, /bytes/N answers N bytes, /whoami the peer;
-/ws switches protocols when asked to, and then answers every byte with itself.
+/ws switches protocols when asked to, and then answers every byte with itself; a client that has a
+WebSocket's key (RFC 6455) gets its messages back, each of at most 125 bytes.
 """
 import argparse
+import base64
 import functools
+import hashlib
 import http.server
 import os
 import re
@@ -76,7 +79,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         if m:
             self.answer(b"x" * int(m[1]))
         elif self.path == "/ws" and self.headers.get("Upgrade"):
-            self.echo_raw()
+            self.upgrade()
         elif self.path == "/keys":
             self.answer(self.key_line().encode())
         elif self.path == "/whoami":
@@ -84,15 +87,31 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         elif not self.from_registry():
             super().do_GET()
 
-    def echo_raw(self):
+    def upgrade(self):
+        key = self.headers.get("Sec-WebSocket-Key")
         self.send_response(101)
         self.send_header("Connection", "Upgrade")
         self.send_header("Upgrade", self.headers["Upgrade"])
+        if key:
+            accept = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+            self.send_header("Sec-WebSocket-Accept", base64.b64encode(accept).decode())
         self.end_headers()
         self.wfile.flush()
+        if key:
+            self.echo_messages()
+        else:
+            self.echo_raw()
+        self.close_connection = True
+
+    def echo_raw(self):
         while data := self.connection.recv(65536):
             self.connection.sendall(data)
-        self.close_connection = True
+
+    def echo_messages(self):
+        while len(head := self.rfile.read(6)) == 6:
+            data = self.rfile.read(head[1] & 0x7f)
+            data = bytes(b ^ head[2 + i % 4] for i, b in enumerate(data))
+            self.connection.sendall(bytes([head[0], len(data)]) + data)
 
     def do_HEAD(self):
         if not self.from_registry():
