@@ -234,6 +234,8 @@ works() { # AGENT
 	has "$(tried "$agent")" "allowed $(api_of "$agent"):443"
 	works_at_its_prompt "$agent"
 	[ "$agent" != copilot ] || tells_nobody
+	# It has kept something in its folder, but no second copy of itself.
+	[ "$agent" != codex ] || in_box codex-box 'ls -d ~/.codex/sessions && [ ! -e ~/.codex/packages ]'
 	pd rm -f "$agent-box" >/dev/null
 }
 
