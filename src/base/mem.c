@@ -69,7 +69,7 @@ void
 mem_prefault(size_t n)
 {
 	const uintptr_t page = 4096;
-	uintptr_t from, to;
+	uintptr_t before;
 	char *p;
 
 	/* What is asked for at once, and given back at the end of the heap, stays in the heap. */
@@ -78,9 +78,8 @@ mem_prefault(size_t n)
 	p = malloc(n);
 	if (p == NULL)
 		return;
-	from = ((uintptr_t)p + page - 1) & ~(page - 1);
-	to = ((uintptr_t)p + n) & ~(page - 1);
-	if (to > from)
-		(void)madvise((void *)from, to - from, MADV_POPULATE_WRITE);
+	before = -(uintptr_t)p % page; /* to the first whole page */
+	if (n > before + page)
+		(void)madvise(p + before, (n - before) / page * page, MADV_POPULATE_WRITE);
 	free(p);
 }
