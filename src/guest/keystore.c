@@ -163,6 +163,7 @@ static void
 put_new(struct change *c, struct buf *out)
 {
 	const char *p = c->pem, *end;
+	size_t old = out->len; /* of the whole */
 
 	if (p == NULL)
 		return;
@@ -173,7 +174,8 @@ put_new(struct change *c, struct buf *out)
 		decode(p + strlen(PEM_BEGIN), end, &der);
 		p = end;
 		if (der.len == 0 || memmem(c->whole.p, c->whole.n, der.data, der.len) != NULL ||
-			(out->len > 0 && memmem(out->data, out->len, der.data, der.len) != NULL))
+			(out->len > old &&
+				memmem(out->data + old, out->len - old, der.data, der.len) != NULL))
 			continue;
 		snprintf(alias, sizeof(alias), KEYSTORE_ALIAS "%u", ++c->added);
 		c->put(out, alias, (struct span){der.data, der.len});

@@ -59,7 +59,6 @@ runc_parse(char *const *argv, struct runc_call *ret)
 
 		if (argv[i + 1] == NULL && a[0] != '-')
 			ret->id = a; /* of all but exec, whose words end with its own */
-
 		if ((strcmp(a, "--bundle") == 0 || strcmp(a, "-b") == 0) && argv[i + 1] != NULL)
 			ret->bundle = argv[++i];
 		else if (str_has_prefix(a, "--bundle="))
@@ -165,6 +164,7 @@ run(char **argv)
 	pid_t us = getpid(), pid;
 	sigset_t all, old;
 
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would not come */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid = fork();
