@@ -65,7 +65,9 @@ handle_open(struct fs *fs, struct inode *i, int taken, bool dir, int flags, uint
 	h->flags = flags & FLAGS_KEPT;
 	h->writable = (flags & O_ACCMODE) != O_RDONLY;
 	h->index = index;
-	h->generation = ++fs->handle_generation;
+	if (++fs->handle_generation == 0) /* what a free slot of the journal has */
+		fs->handle_generation = 1;
+	h->generation = fs->handle_generation;
 	h->flock = F_UNLCK;
 	list_add_tail(&i->handles, &h->in_inode);
 	fs->handles[index] = h;

@@ -68,6 +68,24 @@ test_ids_and_handles_stay(void **state)
 	assert_int_not_equal(fk_open(&w->k, f.id, O_RDONLY), f.fh);
 }
 
+/* After four thousand million of them the numbers begin anew. */
+static void
+test_handles_begin_anew(void **state)
+{
+	struct world *w = *state;
+	struct fk_made f;
+	int64_t fh;
+
+	make_open(w, 0644, &f);
+	w->j->head->handle_generation = UINT32_MAX;
+	restart(w);
+	fh = fk_open(&w->k, f.id, O_RDWR);
+	assert_true(fh > 0);
+	restart(w);
+	assert_int_equal(fk_write(&w->k, f.id, (uint64_t)fh, 0, "x", 0), 1);
+	assert_int_equal(fk_write(&w->k, f.id, f.fh, 0, "y", 0), 1);
+}
+
 /* The folder's content is taken away, and a copy is there in its place. */
 static void
 put_copy(const struct world *w)
@@ -449,6 +467,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_ids_and_handles_stay, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_handles_begin_anew, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_goes_on_in_a_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_another_file_is_not_taken_for_it, setup, teardown),
