@@ -62,7 +62,7 @@ static void
 set_budget(struct fs *fs)
 {
 	struct rlimit l = {1024, 1024};
-	size_t n;
+	size_t n, leases;
 
 	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
 		l.rlim_cur = l.rlim_max;
@@ -71,8 +71,10 @@ set_budget(struct fs *fs)
 	}
 	n = l.rlim_cur > 1u << 20 ? 1u << 20 : (size_t)l.rlim_cur;
 	n = n > 2 * FDS_RESERVED ? n - FDS_RESERVED : FDS_RESERVED;
-	fs->handles_max = n / 8 * 5;
-	fs->leases_max = n / 8;
+	/* Of a tree of more small files than `leases` each opening goes to the host. */
+	leases = n < FDS_FEW ? 1 : 3;
+	fs->handles_max = n / 8 * (6 - leases);
+	fs->leases_max = n / 8 * leases;
 	/* Cached folders, and as many files without a name. */
 	fs->cached_max = n / 8;
 }

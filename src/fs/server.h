@@ -38,7 +38,8 @@
 #define NEGATIVES_MAX 32768
 #define DEPTH_MAX     16384 /* folders above a file */
 #define DEVICES_MAX   256
-#define FDS_RESERVED  64 /* of RLIMIT_NOFILE, for everything but handles and cached folders */
+#define FDS_RESERVED  64   /* of RLIMIT_NOFILE, for everything but handles and cached folders */
+#define FDS_FEW       4096 /* below, what programs hold open has the most of them */
 
 #define TTL_WATCHED_S 3600
 #define TTL_BLIND_S   1
