@@ -135,6 +135,18 @@ teardown_file() {
 	equal "$(in_box dock 'docker run --rm built')" $'word\nword'
 }
 
+@test "K8: an image that the disk has no room for is refused as such; the machine and its Docker go on" {
+	printf 'FROM box\nRUN busybox dd if=/dev/zero of=/big bs=1M count=400\n' > "$E2E/ws/app/Dockerfile.big"
+	run in_box_root dock 'fallocate -l $(($(stat -f -c "%f * %S" /) - 150000000)) /var/full
+		docker build --progress plain -f Dockerfile.big . || docker run --rm built
+		rm /var/full'
+	has "${output,,}" "no space left on device"
+	has "$output" $'word\nword'
+	# The control: with room for it, it is built.
+	sed -i 's/count=400/count=1/' "$E2E/ws/app/Dockerfile.big"
+	in_box dock 'docker build -q -f Dockerfile.big -t big . >/dev/null && docker rmi big >/dev/null'
+}
+
 @test "containers reach the network by name, and in builds" {
 	equal "$(in_box dock 'docker run --rm box wget -q -O - http://files.test/page')" "from the web"
 	printf 'FROM box\nRUN wget -q -O /got http://files.test/page\nCMD ["cat","/got"]\n' \
@@ -309,6 +321,7 @@ f other"
 	equal "$(in_box dock 'docker run --rm -v "$PWD/cacerts:/x" written cat "$1/cacerts"' "$list")" mine
 	equal "$(in_box_root dock 'ls /run/paddock/java')" ""
 	if [ -n "${PADDOCK_JAVA:-}" ]; then java_in_containers; fi
+	in_box dock 'docker rmi -f written imported jre ${1:+java} >/dev/null' "${PADDOCK_JAVA:-}"
 }
 
 # K4, K5: the guest's root at most, whose disk and daemon are the sandbox's own.

@@ -169,16 +169,17 @@ s.onerror = e => { console.log(e.message); process.exit(1); };"')" "a message"
 	lacks "$(pd network log tls --json)" do-not-log
 }
 
-@test "the signer is killed: the next connection works" {
-	local old
-	old=$(role_pid tls signer)
-	kill_hard "$old"
+@test "the signer or the net role is killed: the next connection works, and the same rules decide" {
+	local old role
 	works() { [ "$(what https://files.test/page)" = "200 from the web" ]; }
-	wait_until 60 works
-	[ "$(role_pid tls signer)" != "$old" ]
-	# Control: it is still the one who decides.
-	run what https://files.test/secret/page
-	has "$output" "403 "
+	for role in signer net; do
+		old=$(role_pid tls "$role")
+		kill_hard "$old"
+		wait_until 60 works
+		[ "$(role_pid tls "$role")" != "$old" ]
+		run what https://files.test/secret/page
+		has "$output" "403 "
+	done
 }
 
 @test "the authority stays through a restart, and its key out of the guest and unreadable" {
