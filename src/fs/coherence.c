@@ -187,11 +187,12 @@ coherence_fresh(struct fs *fs, struct inode *i, int fd)
 {
 	struct statx st;
 
-	if (!i->known.valid || stat_at(fd, "", &st) < 0)
+	if (stat_at(fd, "", &st) < 0)
 		return;
-	if (same(&i->known, &st) && is_racy(&i->known)) {
+	/* Where it is not known what the guest has, it may have anything. */
+	if (!i->known.valid || (same(&i->known, &st) && is_racy(&i->known))) {
 		note_inval_inode(fs, i->id, 0);
-		remember(i, &st, i->known.own);
+		remember(i, &st, i->known.valid && i->known.own);
 	}
 	coherence_see(fs, i, &st);
 }
