@@ -125,8 +125,8 @@ nobody(int r)
 	return r == -ECONNREFUSED || r == -ENOENT;
 }
 
-static int
-spawn_supervisor(const char *name, int *ret_report, struct err *e)
+int
+supervisor_begin(const char *name, int *ret_begun, struct err *e)
 {
 	char *argv[] = {"paddock", (SUPERVISOR_ROLE_ARG "supervisor"), (char *)name,
 		log_get_level() == LOG_DEBUG ? "--debug" : NULL, NULL};
@@ -148,7 +148,7 @@ spawn_supervisor(const char *name, int *ret_report, struct err *e)
 		close(report[0]);
 		return err_prefix(e, "supervisor");
 	}
-	*ret_report = report[0];
+	*ret_begun = report[0];
 	return 0;
 }
 
@@ -185,7 +185,7 @@ start_once(const struct state_paths *p, const char *name, const struct talk *t, 
 	}
 	if (!nobody(fd))
 		return fd;
-	r = spawn_supervisor(name, &fd, e);
+	r = supervisor_begin(name, &fd, e);
 	return r < 0 ? r : await(p, name, fd, t, e);
 }
 
@@ -208,12 +208,6 @@ supervisor_start(const struct state_paths *p, const char *name, const struct pro
 		poll(NULL, 0, RETRY_MS); /* the lock's holder has no way to tell us */
 	}
 	return r;
-}
-
-int
-supervisor_begin(const char *name, int *ret_begun, struct err *e)
-{
-	return spawn_supervisor(name, ret_begun, e);
 }
 
 int
