@@ -156,6 +156,56 @@ test_wrong_direction(void **state)
 	cred_gate_free(g);
 }
 
+/* How much of what was fed has not come out. */
+static size_t
+feed_held(struct cred_stream *s, const struct buf *in, struct buf *out)
+{
+	size_t most = 0;
+
+	for (size_t at = 0; at < in->len; at += 16384) {
+		size_t n = in->len - at < 16384 ? in->len - at : 16384;
+
+		assert_int_equal(cred_stream_feed(s, in->data + at, n, out), CRED_PASS);
+		if (at + n - out->len > most)
+			most = at + n - out->len;
+	}
+	return most;
+}
+
+/*
+ * C20: gzip with a gigabyte in it (deflate's fixed code, 13 bits for 258 zeros), and beginnings of
+ * a placeholder in one shape after the other. Nothing is unpacked and next to nothing held; it
+ * passes as it came, and what is behind it is found.
+ */
+static void
+test_bomb(void **state)
+{
+	static const char head[] = "\x1f\x8b\x08\0\0\0\0\0\0\x03\x63";
+	static const char zeros[] = "\x18\x05\xa3\x60\x14\x8c\x82\x51\x30\x0a\x46\xc1\x28";
+	static const char *const shapes[] = {MODEL_HELD, "me:" MODEL_HELD};
+	CLEAN_BUF struct buf in = BUF_INIT, coded = BUF_INIT, out = BUF_INIT;
+	struct cred_gate *g = rig_gate();
+	struct cred_stream *s = cred_stream_new(g, &other, CRED_UP);
+
+	(void)state;
+	buf_append(&in, head, sizeof(head) - 1);
+	for (size_t i = 0; i < (1u << 30) / (8 * 258); i++)
+		buf_append(&in, zeros, sizeof(zeros) - 1);
+	for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+		buf_clear(&coded);
+		base64_put(&coded, shapes[i], strlen(shapes[i]));
+		for (size_t k = 0; k < 20000; k++) {
+			buf_append(&in, shapes[i], strlen(shapes[i]) - 1);
+			buf_append(&in, coded.data, coded.len - 8);
+		}
+	}
+	assert_in_range(feed_held(s, &in, &out), 0, CRED_HOLD_MAX);
+	assert_memory_equal(out.data, in.data, out.len);
+	assert_int_equal(cred_stream_feed(s, MODEL_HELD, strlen(MODEL_HELD), &out), CRED_ALARM);
+	cred_stream_free(s);
+	cred_gate_free(g);
+}
+
 /* To a credential's own host: its placeholder as it is, another one's masked and reported. */
 static void
 test_conversation(void **state)
@@ -263,6 +313,7 @@ main(void)
 		cmocka_unit_test(test_base64_is_masked),
 		cmocka_unit_test(test_events_are_not_held),
 		cmocka_unit_test(test_wrong_direction),
+		cmocka_unit_test(test_bomb),
 		cmocka_unit_test(test_conversation),
 		cmocka_unit_test(test_matcher_model),
 		cmocka_unit_test(test_cuts),

@@ -1,6 +1,6 @@
 /*
- * Credentials in the net role, between scripted guests and origins: attack rows E1, E2, E4, E8, and
- * answers that echo a value.
+ * Credentials in the net role, between scripted guests and origins: attack rows C20, E1, E2, E4,
+ * E8, and answers that echo a value.
  */
 #include <base/mem.h>
 #include <cred/secret.h>
@@ -223,7 +223,7 @@ test_not_to_a_false_server(void **state)
 	scene_stop(&s);
 }
 
-/* E1, E2: over plain HTTP, to whatever host. */
+/* E1, E2, C20: over plain HTTP, to whatever host. */
 static void
 test_wrong_direction(void **state)
 {
@@ -234,10 +234,13 @@ test_wrong_direction(void **state)
 		"POST / HTTP/1.1\r\nHost: public.example\r\nTransfer-Encoding: chunked\r\n\r\n"
 		"4\r\nsk-h\r\n14\r\neld-0123456789abcdef\r\n0\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: public.example\r\nContent-Length: 17\r\n\r\n" VALUE,
+		/* C20: it is looked into whatever it is said to be. */
+		"POST / HTTP/1.1\r\nHost: public.example\r\nContent-Encoding: gzip\r\n"
+		"Content-Length: 28\r\n\r\nkey=" HELD,
 	};
 	static const char *const where[] = {
 		"placeholder of credential 'key' in the request's target", "in a header",
-		"in the body", "in the body", "real value of credential 'key'"};
+		"in the body", "in the body", "real value of credential 'key'", "in the body"};
 	struct scene s;
 	uint16_t port = 80;
 	int web, guest, served;
@@ -265,11 +268,11 @@ test_wrong_direction(void **state)
 	}
 	/* Control: the same without it. */
 	guest = guest_call(&s.g, HOST, 80);
-	peer_send(guest, "POST / HTTP/1.1\r\nHost: public.example\r\nTransfer-Encoding: chunked\r\n"
-			 "\r\n4\r\nsk-h\r\n2\r\nel\r\n0\r\n\r\n");
+	peer_send(guest, "POST / HTTP/1.1\r\nHost: public.example\r\nContent-Encoding: gzip\r\n"
+			 "Transfer-Encoding: chunked\r\n\r\n4\r\nsk-h\r\n2\r\nel\r\n0\r\n\r\n");
 	served = peer_accept(web);
 	peer_expect(served, "POST / HTTP/1.1\r\nHost: public.example\r\n"
-			    "Transfer-Encoding: chunked\r\n\r\n");
+			    "Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
 	close(guest);
 	close(served);
 	close(web);
@@ -385,8 +388,8 @@ test_h2_wrong_direction(void **state)
 		h2_expect_in_head(&guest, 2 * i + 1, ":status 403\n");
 		expect_alarm(&s, cases[i].where);
 	}
-	h2_head(&guest, 11, 0, H2("POST", "two.example", "/body"));
-	h2_expect_in_head(&served, 1, ":path /body\n");
+	h2_head(&guest, 11, 0, H2("POST", "two.example", "/body") "content-encoding gzip\n");
+	h2_expect_in_head(&served, 1, ":path /body\ncontent-encoding gzip\n");
 	h2_write(&guest, F_DATA, END_STREAM, 11, "k=" HELD "&", 27);
 	h2_wait(&served, F_RST);
 	expect_alarm(&s, "in the body");
