@@ -323,10 +323,12 @@ entry_drop(struct fs *fs, struct entry *e)
 	list_del(&e->in_parent);
 	list_del(&e->in_child);
 	fs->nentries--;
-	if (e->child == NULL)
+	if (e->child == NULL) {
 		fs->nnegatives--;
-	else
+	} else {
 		dir->nkids--;
+		e->child->last_dir = dir->id;
+	}
 	free(e);
 	inode_drop_if_unused(fs, dir);
 }

@@ -72,6 +72,7 @@ struct inode {
 	uint64_t nlookup;     /* references that the guest holds; only FORGET takes them away */
 	unsigned pins;        /* uses of this inode within the current request */
 	struct list names;    /* entries that lead here */
+	uint64_t last_dir;    /* in which the last of them was that has gone */
 	struct list children; /* entries in this folder, negative ones too */
 	size_t nkids;         /* of them with a child */
 	struct list reap;

@@ -236,30 +236,53 @@ test_told_before_the_event(void **state)
 	assert_true(fk_wait_note(k, is_inval_of_both, both, FK_WAIT_MS));
 }
 
-/* The kernel looks a name that led nowhere up once more: that must reach the host. */
+/* A name that led nowhere is told to be void, and that before the reply. */
 static void
-test_void_after_stale(void **state)
+expect_stale(struct fk *k, uint64_t id)
 {
-	struct fk *k = *state;
 	struct fuse_out_header h = {0};
-	uint64_t id;
 	ssize_t n;
 
-	fk_host_file(k, "f", "one");
-	id = fk_walk(k, "f");
-	fk_host_file(k, "g", "two");
 	buf_clear(&k->notes);
-	assert_int_equal(renameat(k->rootfd, "g", k->rootfd, "f"), 0);
 	assert_int_equal(fk_open(k, id, O_RDONLY), -ESTALE);
-	/* Before the reply. */
 	while ((n = fuse_wire_peek(&k->notes, sizeof(h))) > 0 &&
 		(uint32_t)h.error != FUSE_PUSH_VOID) {
 		memcpy(&h, k->notes.data, sizeof(h));
 		buf_consume(&k->notes, (size_t)n);
 	}
 	assert_true((uint32_t)h.error == FUSE_PUSH_VOID);
+}
+
+/* The kernel looks it up once more: that must reach the host. */
+static void
+test_void_after_stale(void **state)
+{
+	struct fk *k = *state;
+	uint64_t id;
+
+	fk_host_file(k, "f", "one");
+	id = fk_walk(k, "f");
+	fk_host_file(k, "g", "two");
+	assert_int_equal(renameat(k->rootfd, "g", k->rootfd, "f"), 0);
+	expect_stale(k, id);
 	assert_true(fk_lookup(k, FUSE_ROOT_ID, "f") != (int64_t)id);
 	assert_false(told(k, FUSE_ROOT_ID, "f").any);
+}
+
+/* Also where it is known by then that the name leads elsewhere. */
+static void
+test_void_after_a_lost_name(void **state)
+{
+	struct fk *k = *state;
+	uint64_t id, root = FUSE_ROOT_ID;
+
+	fk_host_file(k, "f", "one");
+	fk_host_file(k, "g", "two");
+	id = fk_walk(k, "f");
+	buf_clear(&k->notes);
+	assert_int_equal(renameat(k->rootfd, "g", k->rootfd, "f"), 0);
+	assert_true(fk_wait_note(k, is_inval, &root, FK_WAIT_MS));
+	expect_stale(k, id);
 }
 
 static bool
@@ -353,6 +376,7 @@ main(void)
 		T(test_ahead),
 		T(test_told_before_the_event),
 		T(test_void_after_stale),
+		T(test_void_after_a_lost_name),
 		T(test_unwatched),
 		T(test_made),
 		T(test_found_again_and_lost),
