@@ -7,8 +7,11 @@
  * update `known` as they are made, and so cause none.
  *
  * Time stamps have the resolution of the host kernel's tick: a file that was changed in the same
- * tick in which it was told looks unchanged after a second change. Such a `known` is racy, and an
- * event then counts although nothing seems to differ, unless the guest's own change explains it.
+ * tick in which it was told looks unchanged after a second change; such a `known` is racy. And they
+ * are set before the data is there, by a write, or long before, through a mapping: what was read
+ * meanwhile looks right and is not. So an event about data, and one about what is racy, counts
+ * although nothing seems to differ, unless the guest's own change explains it. Whoever gets a lock
+ * is told once of what was last changed on the host: by then it is there (`settled`).
  */
 #include <errno.h>
 #include <string.h>
@@ -147,6 +150,12 @@ is_racy(const struct known *k)
 	return k->at_ns < changed_ns + RACY_NS;
 }
 
+static bool
+is_doubtful(const struct known *k)
+{
+	return is_racy(k) || (!k->own && !k->settled);
+}
+
 void
 coherence_own(struct inode *i, const struct statx *st)
 {
@@ -190,11 +199,12 @@ coherence_fresh(struct fs *fs, struct inode *i, int fd)
 	if (stat_at(fd, "", &st) < 0)
 		return;
 	/* Where it is not known what the guest has, it may have anything. */
-	if (!i->known.valid || (same(&i->known, &st) && is_racy(&i->known))) {
+	if (!i->known.valid || (same(&i->known, &st) && is_doubtful(&i->known))) {
 		note_inval_inode(fs, i->id, 0);
 		remember(i, &st, i->known.valid && i->known.own);
 	}
 	coherence_see(fs, i, &st);
+	i->known.settled = true;
 }
 
 void
@@ -264,9 +274,17 @@ coherence_entry_ttl(const struct inode *dir)
 	return dir->wd >= 0 ? TTL_WATCHED_S : TTL_BLIND_S;
 }
 
-/* The host's state of an inode, from an event. */
+/*
+ * The host's state of an inode, from an event.
+ *
+ * A mere doubt waits for as long as somebody in the guest has a lock. Whoever got that was told to
+ * drop everything, and who keeps to locks on the host has written nothing since. A notification
+ * would do harm: when one comes before the process that asked for attributes has run on, the
+ * guest's kernel throws the answer away (fi->attr_version), and the process reads to where the file
+ * ended before.
+ */
 static void
-check_stat(struct fs *fs, struct inode *i, const struct statx *st)
+check_stat(struct fs *fs, struct inode *i, const struct statx *st, unsigned how)
 {
 	/* Most probably of the guest's own change, which ends soon. */
 	if (i->changing > 0) {
@@ -275,7 +293,10 @@ check_stat(struct fs *fs, struct inode *i, const struct statx *st)
 	}
 	if (!i->known.valid)
 		return;
-	if (same(&i->known, st) && !i->known.own && is_racy(&i->known)) {
+	if (same(&i->known, st) && !i->known.own && (how & CHECK_DATA || is_racy(&i->known))) {
+		i->doubted = lock_is_held(i);
+		if (i->doubted)
+			return;
 		i->pushed = false;
 		note_inval_inode(fs, i->id, 0);
 		remember(i, st, false);
@@ -284,13 +305,23 @@ check_stat(struct fs *fs, struct inode *i, const struct statx *st)
 }
 
 void
-coherence_check_inode(struct fs *fs, struct inode *i)
+coherence_unlocked(struct fs *fs, struct inode *i)
+{
+	if (!i->doubted || lock_is_held(i))
+		return;
+	i->doubted = false;
+	i->pushed = false;
+	note_inval_inode(fs, i->id, 0);
+}
+
+void
+coherence_check_inode(struct fs *fs, struct inode *i, unsigned how)
 {
 	struct statx st;
 
 	if (i->nlookup > 0 || i == fs->root)
 		if (inode_stat(fs, i, &st) == 0)
-			check_stat(fs, i, &st);
+			check_stat(fs, i, &st, how);
 }
 
 /* The name leads elsewhere, or nowhere, and not by the guest's doing. */
@@ -366,7 +397,7 @@ coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsign
 		if (r == 0)
 			entry_changed(fs, e, false);
 	} else if (r == 0 && inode_is(e->child, &st)) {
-		check_stat(fs, e->child, &st);
+		check_stat(fs, e->child, &st, how);
 	} else {
 		entry_changed(fs, e, (how & CHECK_DELETED) && r == -ENOENT);
 	}
@@ -404,7 +435,7 @@ coherence_look_at_open(struct fs *fs)
 		const struct handle *h = fs->handles[k];
 
 		if (h != NULL && h->inode != NULL && !h->dir && h->inode->wd < 0)
-			coherence_check_inode(fs, h->inode);
+			coherence_check_inode(fs, h->inode, 0);
 	}
 }
 
@@ -445,7 +476,7 @@ resync_inode(struct fs *fs, struct inode *i)
 		/* Names that were never told may have come into a cached listing. */
 		note_inval_listing(fs, i);
 	} else {
-		coherence_check_inode(fs, i);
+		coherence_check_inode(fs, i, 0);
 	}
 	i->pins--;
 	inode_drop_if_unused(fs, i);

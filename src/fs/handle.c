@@ -175,8 +175,8 @@ open_again(const struct nodefd *n, int flags)
 void
 handle_lose(struct fs *fs, struct handle *h)
 {
-	lock_handle_gone(fs, h);
 	list_del(&h->in_inode);
+	lock_handle_gone(fs, h);
 	cleanup_close_p(&h->fd);
 	h->lost_id = h->inode->id;
 	h->inode = NULL;

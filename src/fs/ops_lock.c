@@ -193,8 +193,29 @@ lock_flock(struct fs *fs, struct handle *h, short type)
 static int
 set_lock(struct fs *fs, struct handle *h, const struct fuse_lk_in *in)
 {
-	return in->lk_flags & FUSE_LK_FLOCK ? lock_flock(fs, h, (short)in->lk.type)
-					    : set_record(fs, h, in);
+	int r = in->lk_flags & FUSE_LK_FLOCK ? lock_flock(fs, h, (short)in->lk.type)
+					     : set_record(fs, h, in);
+
+	coherence_unlocked(fs, h->inode);
+	return r;
+}
+
+bool
+lock_is_held(const struct inode *i)
+{
+	struct list *l, *tmp;
+
+	list_foreach(l, tmp, &i->handles)
+	{
+		if (container_of(l, struct handle, in_inode)->flock != F_UNLCK)
+			return true;
+	}
+	list_foreach(l, tmp, &i->lock_owners)
+	{
+		if (!list_is_empty(&container_of(l, struct lock_owner, in_inode)->ranges))
+			return true;
+	}
+	return false;
 }
 
 /* ---- those who wait ---- */
@@ -409,6 +430,7 @@ op_flush(struct fs *fs, struct inode *i, const struct fuse_request *r, struct bu
 	if (o != NULL) {
 		lock_owner_free(fs, o);
 		lock_wal_settle(fs, i);
+		coherence_unlocked(fs, i);
 		try_waits(fs);
 	}
 	/* Who was robbed of its lock is to know. */
@@ -444,6 +466,7 @@ lock_handle_gone(struct fs *fs, struct handle *h)
 			lock_owner_free(fs, o);
 	}
 	lock_wal_settle(fs, h->inode);
+	coherence_unlocked(fs, h->inode);
 	/* What it held is free once it is closed. */
 	if (fs->nlock_waits > 0)
 		fs->lock_retry_ms = clock_mono_ms();

@@ -60,7 +60,8 @@ struct known {
 	uint32_t mtime_ns, ctime_ns;
 	uint64_t at_ns; /* CLOCK_REALTIME when this was seen */
 	bool valid;
-	bool own; /* the last change was the guest's own */
+	bool own;     /* the last change was the guest's own */
+	bool settled; /* the guest was told when nobody was changing it */
 };
 
 struct inode {
@@ -95,6 +96,7 @@ struct inode {
 	struct list queue;          /* jobs that wait; not a list before the first */
 	unsigned running, changing; /* jobs in threads; those of them that change the file */
 	bool alone, event_missed;
+	bool doubted; /* may have changed, which the guest is told when it has no lock any more */
 	int lease_fd; /* O_PATH: the guest may open it without asking; or -1 */
 	struct list lease;
 	bool pushed;     /* its content, since it last changed */
@@ -342,13 +344,16 @@ void coherence_after(struct fs *fs, struct inode *i, int fd);
 void coherence_own(struct inode *i, const struct statx *st);
 /* The guest is to look at this name again. */
 void coherence_forget_entry(struct fs *fs, struct inode *dir, const char *name);
+/* A lock has been given back: perhaps the last one. */
+void coherence_unlocked(struct fs *fs, struct inode *i);
 /* Whoever has got a lock must see what was written under it before: whether or not times tell. */
 void coherence_fresh(struct fs *fs, struct inode *i, int fd);
 /* At an open: true where the guest may keep the pages that it has. */
 bool coherence_keep_cache(struct fs *fs, struct inode *i, int fd);
+/* What an event was about: a name; its deletion; what is in a file. */
+enum { CHECK_NAMES = 1, CHECK_DELETED = 2, CHECK_DATA = 4 };
 /* An event: compare with the host, tell the guest what differs. */
-void coherence_check_inode(struct fs *fs, struct inode *i);
-enum { CHECK_NAMES = 1, CHECK_DELETED = 2 }; /* the event was about the name; its deletion */
+void coherence_check_inode(struct fs *fs, struct inode *i, unsigned how);
 void coherence_check_entry(struct fs *fs, struct inode *dir, const char *name, unsigned how);
 /* It is not watched any more: the guest is told to ask again, and gets short times then. */
 void coherence_unwatched(struct fs *fs, struct inode *i);
@@ -494,6 +499,8 @@ int dispatch(struct fs *fs, const uint8_t *p, size_t n);
 void lock_retry(struct fs *fs);
 void lock_interrupt(struct fs *fs, uint64_t unique);
 void lock_handle_gone(struct fs *fs, struct handle *h);
+/* By anybody in this guest, in whatever way. */
+bool lock_is_held(const struct inode *i);
 /* flock(2) by the handle's descriptor, without waiting. 0, -EAGAIN, -errno. */
 int lock_flock(struct fs *fs, struct handle *h, short type);
 /* From the journal, with the handle that it was taken by. False: it is not there to be had. */

@@ -18,12 +18,12 @@
 
 #include "server.h"
 
-#define FILE_EVENTS (IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF)
 #define RETRY_MS    10000
+#define DATA_EVENTS (IN_MODIFY | IN_CLOSE_WRITE)
+#define FILE_EVENTS (DATA_EVENTS | IN_ATTRIB | IN_DELETE_SELF)
 #define NAME_EVENTS (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
 #define FOLDER_EVENTS                                                                              \
-	(NAME_EVENTS | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_ONLYDIR |      \
-		IN_EXCL_UNLINK)
+	(NAME_EVENTS | DATA_EVENTS | IN_ATTRIB | IN_DELETE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK)
 #define SEEN_MAX 256 /* names of one batch that were already looked at */
 #define DIRS_MAX 64
 
@@ -143,6 +143,7 @@ already_seen(struct batch *b, const struct inotify_event *ev)
 
 	if (old != NULL && old->wd == ev->wd && old->len == ev->len &&
 		!(old->mask & NAME_EVENTS) == !(ev->mask & NAME_EVENTS) &&
+		(old->mask & DATA_EVENTS || !(ev->mask & DATA_EVENTS)) &&
 		memcmp(old->name, ev->name, ev->len) == 0)
 		return true;
 	*slot = ev;
@@ -167,7 +168,7 @@ check_watched(struct fs *fs, int wd, const char *name, unsigned how)
 		if (name != NULL)
 			coherence_check_entry(fs, i, name, how);
 		else
-			coherence_check_inode(fs, i);
+			coherence_check_inode(fs, i, how);
 		if (next != NULL)
 			next->pins--;
 		i->pins--;
@@ -210,7 +211,8 @@ static void
 one_event(struct fs *fs, struct batch *b, const struct inotify_event *ev)
 {
 	unsigned how = (ev->mask & NAME_EVENTS ? CHECK_NAMES : 0) |
-		       (ev->mask & IN_DELETE ? CHECK_DELETED : 0);
+		       (ev->mask & IN_DELETE ? CHECK_DELETED : 0) |
+		       (ev->mask & DATA_EVENTS ? CHECK_DATA : 0);
 
 	log_debug("event: watch %d %x '%s'", ev->wd, ev->mask, ev->len > 0 ? ev->name : "");
 	if (ev->mask & IN_Q_OVERFLOW) {

@@ -21,8 +21,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LINE  64
-#define WHOLE 12000
+#define LINE    64
+#define WHOLE   12000
+#define COUNTER 8192
 
 static int dir;
 static char who[64];
@@ -40,44 +41,68 @@ static void __attribute__((format(printf, 1, 2), noreturn)) die(const char *fmt,
 	exit(1);
 }
 
-static long
-read_number(int fd)
-{
-	char text[32] = "";
+/*
+ * A counter's file has another size each time: what is read by a size that is not the newest shows.
+ * 0 is an empty file; from 1 on one grows and the other shrinks.
+ */
+struct counter {
+	const char *name;
+	int first, step;
+};
+static const struct counter grows = {"flock", 10, 1}, shrinks = {"record", COUNTER - 1, -1};
 
-	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
+static size_t
+counter_size(const struct counter *c, long number)
+{
+	return number > 0 ? (size_t)(c->first + c->step * number) : 0;
+}
+
+static long
+read_number(const struct counter *c, int fd)
+{
+	char text[COUNTER] = "";
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+	long number = strtol(text, NULL, 10);
+
+	if (n < 0)
 		die("read a counter");
-	return strtol(text, NULL, 10);
+	if (number < 0 || (size_t)n != counter_size(c, number))
+		die("the counter %s has %zd bytes and says %ld", c->name, n, number);
+	return number;
 }
 
 static void
-add_one(int fd)
+add_one(const struct counter *c, int fd)
 {
-	char text[32];
-	int n = snprintf(text, sizeof(text), "%010ld", read_number(fd) + 1);
+	char text[COUNTER];
+	long number = read_number(c, fd) + 1;
+	ssize_t n = (ssize_t)counter_size(c, number);
 
-	if (pwrite(fd, text, (size_t)n, 0) != n)
-		die("write a counter");
+	if (number > COUNTER / 2)
+		die("the counter %s is at its end", c->name);
+	snprintf(text, sizeof(text), "%0*ld", (int)n, number);
+	if (pwrite(fd, text, (size_t)n, 0) != n || ftruncate(fd, n) < 0)
+		die("write the counter %s", c->name);
 }
 
 static int
-open_counter(const char *name)
+open_counter(const struct counter *c)
 {
-	int fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	int fd = openat(dir, c->name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 
 	if (fd < 0)
-		die("open %s", name);
+		die("open %s", c->name);
 	return fd;
 }
 
 static void
 count_by_flock(void)
 {
-	int fd = open_counter("flock");
+	int fd = open_counter(&grows);
 
 	if (flock(fd, LOCK_EX) < 0)
 		die("flock");
-	add_one(fd);
+	add_one(&grows, fd);
 	close(fd);
 }
 
@@ -86,11 +111,11 @@ static void
 count_by_record(int round)
 {
 	struct flock fl = {.l_type = F_WRLCK, .l_start = 100, .l_len = 1};
-	int fd = open_counter("record");
+	int fd = open_counter(&shrinks);
 
 	if (fcntl(fd, round % 2 ? F_OFD_SETLKW : F_SETLKW, &fl) < 0)
 		die("record lock");
-	add_one(fd);
+	add_one(&shrinks, fd);
 	close(fd);
 }
 
@@ -208,12 +233,12 @@ work_all(const char *name, int rounds, int workers)
 }
 
 static void
-check_counter(const char *name, long all)
+check_counter(const struct counter *c, long all)
 {
-	long n = read_number(open_counter(name));
+	long n = read_number(c, open_counter(c));
 
 	if (n != all)
-		die("the counter %s says %ld, not %ld", name, n, all);
+		die("the counter %s says %ld, not %ld", c->name, n, all);
 }
 
 static int
@@ -269,8 +294,8 @@ main(int argc, char **argv)
 	if (!check)
 		return work_all(argv[2], atoi(argv[3]), atoi(argv[4]));
 	snprintf(who, sizeof(who), "check");
-	check_counter("flock", atol(argv[3]));
-	check_counter("record", atol(argv[3]));
+	check_counter(&grows, atol(argv[3]));
+	check_counter(&shrinks, atol(argv[3]));
 	check_log(atol(argv[3]));
 	check_claims(atoi(argv[4]));
 	find_whole();

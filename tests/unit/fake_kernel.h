@@ -16,9 +16,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -323,6 +325,33 @@ fk_host_file(const struct fk *k, const char *path, const char *text)
 
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+}
+
+/*
+ * A file on the host whose times are set and whose data is still to come, as at a write that is
+ * under way: mapped and touched, and old enough that a further change would have another time.
+ * Gives what it is written through.
+ */
+static inline char *
+fk_host_under_way(const struct fk *k, const char *path, int *ret_fd)
+{
+	const struct timespec tick = {0, 5000000};
+	struct timespec now;
+	struct stat st;
+	char *map;
+
+	*ret_fd = openat(k->rootfd, path, O_RDWR | O_CLOEXEC);
+	assert_true(*ret_fd >= 0);
+	map = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, *ret_fd, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	map[0] = 'a';
+	assert_int_equal(fstat(*ret_fd, &st), 0);
+	do {
+		nanosleep(&tick, NULL);
+		clock_gettime(CLOCK_REALTIME, &now);
+	} while ((now.tv_sec - st.st_ctim.tv_sec) * 1000000000L + now.tv_nsec - st.st_ctim.tv_nsec <
+		 50000000);
+	return map;
 }
 
 static inline struct stat

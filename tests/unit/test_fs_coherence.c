@@ -222,6 +222,27 @@ test_host_and_guest_write(void **state)
 	}
 }
 
+/* Nothing about a file tells that it changed but the event. */
+static void
+test_data_after_the_times(void **state)
+{
+	struct fk *k = *state;
+	uint64_t id;
+	char *map;
+	int fd;
+
+	fk_host_file(k, "f", "one");
+	id = fk_walk(k, "f");
+	map = fk_host_under_way(k, "f", &fd);
+	for (int n = 0; n < 2; n++) /* notes come behind the reply that they belong to */
+		assert_int_equal(fk_getattr(k, id, NULL), 0);
+	buf_clear(&k->notes);
+	map[0] = 'b';
+	assert_int_equal(munmap(map, 1), 0);
+	close(fd);
+	EXPECT_DATA(k, id);
+}
+
 /* An open shows what the host did, even before the event came through. */
 static void
 test_open_after_change(void **state)
@@ -530,6 +551,7 @@ main(void)
 		T(test_listing),
 		T(test_own_changes_are_silent),
 		T(test_host_and_guest_write),
+		T(test_data_after_the_times),
 		T(test_open_after_change),
 		T(test_hard_link_elsewhere),
 		T(test_rename_of_same_file),

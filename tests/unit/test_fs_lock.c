@@ -4,6 +4,8 @@
 #include "fake_kernel.h"
 
 #define ROOT FUSE_ROOT_ID
+/* More than what is behind the events of everything before it. */
+#define QUIET_MS 120
 
 struct range {
 	uint64_t start, end;
@@ -212,6 +214,75 @@ test_a_lock_brings_what_was_written(void **state)
 	assert_true(fk_wait_note(k, is_inval, &f.id, 0));
 }
 
+/* Also what was only under way when the guest last looked. But it is told that once. */
+static void
+test_a_lock_brings_what_was_under_way(void **state)
+{
+	struct fk *k = *state;
+	struct fk_made f;
+	char *map;
+	int fd;
+
+	fk_host_file(k, "f", "one");
+	f.id = fk_walk(k, "f");
+	f.fh = (uint64_t)fk_open(k, f.id, O_RDWR);
+	map = fk_host_under_way(k, "f", &fd);
+	for (int n = 0; n < 2; n++) /* notes come behind the reply that they belong to */
+		assert_int_equal(fk_getattr(k, f.id, NULL), 0);
+	map[0] = 'b';
+	buf_clear(&k->notes);
+	assert_int_equal(record(k, f, 1, F_WRLCK, whole), 0);
+	assert_true(fk_wait_note(k, is_inval, &f.id, 0));
+	assert_int_equal(flush(k, f, 1), 0);
+	buf_clear(&k->notes);
+	assert_int_equal(whole_file(k, f, F_WRLCK), 0);
+	assert_false(fk_wait_note(k, is_inval, &f.id, 0));
+	assert_int_equal(munmap(map, 1), 0);
+	close(fd);
+}
+
+/* Somebody closes the file on the host as one who has written does, and the guest is not told. */
+static void
+close_unheard(struct fk *k, struct fk_made f)
+{
+	buf_clear(&k->notes);
+	close(host_open(k, "f"));
+	assert_false(fk_wait_note(k, is_inval, &f.id, QUIET_MS));
+}
+
+/*
+ * While the guest has a lock it is not told of what may not even be a change: the answer to what it
+ * has just asked would be lost (check_stat). But it is when it has none any more.
+ */
+static void
+test_a_doubt_waits_for_the_lock(void **state)
+{
+	struct fk *k = *state;
+	struct fk_made f;
+
+	fk_host_file(k, "f", "one");
+	f.id = fk_walk(k, "f");
+	f.fh = (uint64_t)fk_open(k, f.id, O_RDWR);
+	assert_int_equal(whole_file(k, f, F_WRLCK), 0);
+	close_unheard(k, f);
+	assert_int_equal(record(k, f, 1, F_RDLCK, whole), 0);
+	close_unheard(k, f);
+	assert_int_equal(whole_file(k, f, F_UNLCK), 0);
+	assert_false(fk_wait_note(k, is_inval, &f.id, 0));
+	assert_int_equal(flush(k, f, 1), 0);
+	assert_true(fk_wait_note(k, is_inval, &f.id, 0));
+	assert_int_equal(whole_file(k, f, F_WRLCK), 0);
+	close_unheard(k, f);
+	assert_int_equal(fk_release(k, f.id, f.fh), 0);
+	assert_true(fk_wait_note(k, is_inval, &f.id, 0));
+	/* What is a change cannot wait. */
+	f.fh = (uint64_t)fk_open(k, f.id, O_RDWR);
+	assert_int_equal(whole_file(k, f, F_WRLCK), 0);
+	buf_clear(&k->notes);
+	fk_host_file(k, "f", "longer");
+	assert_true(fk_wait_note(k, is_inval, &f.id, FK_WAIT_MS));
+}
+
 /* Where the host replaces a file all the time, what was looked up can be opened all the same. */
 static void
 test_looked_up_and_replaced(void **state)
@@ -412,6 +483,8 @@ main(void)
 		T(test_the_host_is_excluded),
 		T(test_closes),
 		T(test_a_lock_brings_what_was_written),
+		T(test_a_lock_brings_what_was_under_way),
+		T(test_a_doubt_waits_for_the_lock),
 		T(test_looked_up_and_replaced),
 		T(test_waiting),
 		T(test_waiting_ends),
