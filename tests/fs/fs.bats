@@ -341,7 +341,7 @@ race() {
 	[ "$(cat host/moved)" = new ]
 	[ ! -s got ]
 	# Nor when a machine is to be saved, which waits for it, and then is not.
-	echo later >host/later
+	echo later >host/later && soon test -e mnt/later
 	kill -USR1 "$FS_JOB"
 	SOON=5 soon grep -q '^7 0x[0-9a-f]* 0x2 ' "/proc/$SERVER/syscall" # poll(2), of two
 	cat mnt/later >later 3>&- &
