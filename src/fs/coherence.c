@@ -11,7 +11,7 @@
  * are set before the data is there, by a write, or long before, through a mapping: what was read
  * meanwhile looks right and is not. So an event about data, and one about what is racy, counts
  * although nothing seems to differ, unless the guest's own change explains it. Whoever gets a lock
- * is told once of what was last changed on the host: by then it is there (`settled`).
+ * is told of each change on the host that may have been under way when it was last told.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,6 +22,7 @@
 #include "server.h"
 
 #define RACY_NS         (20 * 1000000ULL)
+#define UNDER_WAY_NS    (2000 * 1000000ULL) /* from a file's time to its data, on a busy host */
 #define RESYNC_OUT_MAX  (256u << 10)
 #define RESYNC_STEP_MAX 500
 #define TRIM_STEP       64
@@ -142,18 +143,13 @@ remember(struct inode *i, const struct statx *st, bool own)
 	journal_inode(i);
 }
 
+/* Whether it was seen so soon after its last change. */
 static bool
-is_racy(const struct known *k)
+is_within(const struct known *k, uint64_t ns)
 {
 	uint64_t changed_ns = (uint64_t)k->ctime_s * 1000000000ULL + k->ctime_ns;
 
-	return k->at_ns < changed_ns + RACY_NS;
-}
-
-static bool
-is_doubtful(const struct known *k)
-{
-	return is_racy(k) || (!k->own && !k->settled);
+	return k->at_ns < changed_ns + ns;
 }
 
 void
@@ -199,12 +195,13 @@ coherence_fresh(struct fs *fs, struct inode *i, int fd)
 	if (stat_at(fd, "", &st) < 0)
 		return;
 	/* Where it is not known what the guest has, it may have anything. */
-	if (!i->known.valid || (same(&i->known, &st) && is_doubtful(&i->known))) {
+	if (!i->known.valid ||
+		(same(&i->known, &st) &&
+			is_within(&i->known, i->known.own ? RACY_NS : UNDER_WAY_NS))) {
 		note_inval_inode(fs, i->id, 0);
 		remember(i, &st, i->known.valid && i->known.own);
 	}
 	coherence_see(fs, i, &st);
-	i->known.settled = true;
 }
 
 void
@@ -293,7 +290,8 @@ check_stat(struct fs *fs, struct inode *i, const struct statx *st, unsigned how)
 	}
 	if (!i->known.valid)
 		return;
-	if (same(&i->known, st) && !i->known.own && (how & CHECK_DATA || is_racy(&i->known))) {
+	if (same(&i->known, st) && !i->known.own &&
+		(how & CHECK_DATA || is_within(&i->known, RACY_NS))) {
 		i->doubted = lock_is_held(i);
 		if (i->doubted)
 			return;

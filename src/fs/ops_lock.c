@@ -229,6 +229,38 @@ reply_later(struct fs *fs, uint64_t unique, int error)
 }
 
 /*
+ * Whether somebody else in the guest has had it for longer, who was told then, and whose answers a
+ * further notification would spoil (coherence.c, check_stat).
+ */
+static bool
+is_shared(const struct handle *h, const struct fuse_lk_in *in)
+{
+	struct list *l, *tmp, *m, *tmp2;
+
+	list_foreach(l, tmp, &h->inode->handles)
+	{
+		const struct handle *other = container_of(l, struct handle, in_inode);
+
+		if (in->lk_flags & FUSE_LK_FLOCK && other != h && other->flock != F_UNLCK)
+			return true;
+	}
+	list_foreach(l, tmp, &h->inode->lock_owners)
+	{
+		const struct lock_owner *o = container_of(l, struct lock_owner, in_inode);
+
+		list_foreach(m, tmp2, &o->ranges)
+		{
+			const struct lock_range *r = container_of(m, struct lock_range, in_owner);
+
+			if (!(in->lk_flags & FUSE_LK_FLOCK) && o->owner != in->owner &&
+				r->start <= in->lk.start && r->end >= in->lk.end)
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
  * Granted: with a reply behind what the guest is to drop first (OP_LATER). There may be such things
  * on their way even where nothing is added to them here.
  */
@@ -237,7 +269,10 @@ granted(struct fs *fs, const struct handle *h, uint64_t unique, const struct fus
 {
 	if (in->lk.type == F_UNLCK)
 		return 0;
-	coherence_fresh(fs, h->inode, h->fd);
+	if (is_shared(h, in))
+		coherence_before(fs, h->inode, h->fd);
+	else
+		coherence_fresh(fs, h->inode, h->fd);
 	reply_later(fs, unique, 0);
 	return OP_LATER;
 }

@@ -60,8 +60,7 @@ struct known {
 	uint32_t mtime_ns, ctime_ns;
 	uint64_t at_ns; /* CLOCK_REALTIME when this was seen */
 	bool valid;
-	bool own;     /* the last change was the guest's own */
-	bool settled; /* the guest was told when nobody was changing it */
+	bool own; /* the last change was the guest's own */
 };
 
 struct inode {

@@ -214,7 +214,7 @@ test_a_lock_brings_what_was_written(void **state)
 	assert_true(fk_wait_note(k, is_inval, &f.id, 0));
 }
 
-/* Also what was only under way when the guest last looked. But it is told that once. */
+/* Also what was only under way when the guest last looked. */
 static void
 test_a_lock_brings_what_was_under_way(void **state)
 {
@@ -233,12 +233,40 @@ test_a_lock_brings_what_was_under_way(void **state)
 	buf_clear(&k->notes);
 	assert_int_equal(record(k, f, 1, F_WRLCK, whole), 0);
 	assert_true(fk_wait_note(k, is_inval, &f.id, 0));
-	assert_int_equal(flush(k, f, 1), 0);
-	buf_clear(&k->notes);
-	assert_int_equal(whole_file(k, f, F_WRLCK), 0);
-	assert_false(fk_wait_note(k, is_inval, &f.id, 0));
 	assert_int_equal(munmap(map, 1), 0);
 	close(fd);
+}
+
+/* Those who share a lock are told when the first of them gets it. */
+static void
+test_who_shares_a_lock_is_not_told_again(void **state)
+{
+	struct fk *k = *state;
+	struct fk_made f, g;
+
+	fk_host_file(k, "f", "one");
+	f.id = g.id = fk_walk(k, "f");
+	f.fh = (uint64_t)fk_open(k, f.id, O_RDWR);
+	g.fh = (uint64_t)fk_open(k, f.id, O_RDWR);
+	for (int n = 0; n < 2; n++) {
+		fk_host_file(k, "f", n == 0 ? "two" : "three");
+		buf_clear(&k->notes);
+		assert_int_equal(whole_file(k, f, F_RDLCK), 0);
+		assert_int_equal(record(k, f, 1, F_RDLCK, (struct range){5, 9}), 0);
+		assert_true(fk_wait_note(k, is_inval, &f.id, 0));
+		buf_clear(&k->notes);
+		assert_int_equal(whole_file(k, g, F_RDLCK), 0);
+		assert_int_equal(record(k, g, 2, F_RDLCK, (struct range){6, 9}), 0);
+		assert_false(fk_wait_note(k, is_inval, &f.id, 0));
+		/* Another part of the file. */
+		fk_host_file(k, "f", n == 0 ? "four" : "five");
+		assert_int_equal(record(k, g, 2, F_RDLCK, (struct range){4, 6}), 0);
+		assert_true(fk_wait_note(k, is_inval, &f.id, 0));
+		for (uint64_t owner = 1; owner < 3; owner++)
+			assert_int_equal(flush(k, f, owner), 0);
+		assert_int_equal(whole_file(k, f, F_UNLCK), 0);
+		assert_int_equal(whole_file(k, g, F_UNLCK), 0);
+	}
 }
 
 /* Somebody closes the file on the host as one who has written does, and the guest is not told. */
@@ -485,6 +513,7 @@ main(void)
 		T(test_a_lock_brings_what_was_written),
 		T(test_a_lock_brings_what_was_under_way),
 		T(test_a_doubt_waits_for_the_lock),
+		T(test_who_shares_a_lock_is_not_told_again),
 		T(test_looked_up_and_replaced),
 		T(test_waiting),
 		T(test_waiting_ends),
