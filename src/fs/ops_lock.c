@@ -228,6 +228,36 @@ reply_later(struct fs *fs, uint64_t unique, int error)
 	fuse_line_reply(&fs->notes, &head);
 }
 
+static bool
+flock_is_shared(const struct handle *h)
+{
+	struct list *l, *tmp;
+
+	list_foreach(l, tmp, &h->inode->handles)
+	{
+		const struct handle *other = container_of(l, struct handle, in_inode);
+
+		if (other != h && other->flock != F_UNLCK)
+			return true;
+	}
+	return false;
+}
+
+static bool
+has_range(const struct lock_owner *o, uint64_t start, uint64_t end)
+{
+	struct list *l, *tmp;
+
+	list_foreach(l, tmp, &o->ranges)
+	{
+		const struct lock_range *r = container_of(l, struct lock_range, in_owner);
+
+		if (r->start <= start && r->end >= end)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Whether somebody else in the guest has had it for longer, who was told then, and whose answers a
  * further notification would spoil (coherence.c, check_stat).
@@ -235,27 +265,16 @@ reply_later(struct fs *fs, uint64_t unique, int error)
 static bool
 is_shared(const struct handle *h, const struct fuse_lk_in *in)
 {
-	struct list *l, *tmp, *m, *tmp2;
+	struct list *l, *tmp;
 
-	list_foreach(l, tmp, &h->inode->handles)
-	{
-		const struct handle *other = container_of(l, struct handle, in_inode);
-
-		if (in->lk_flags & FUSE_LK_FLOCK && other != h && other->flock != F_UNLCK)
-			return true;
-	}
+	if (in->lk_flags & FUSE_LK_FLOCK)
+		return flock_is_shared(h);
 	list_foreach(l, tmp, &h->inode->lock_owners)
 	{
 		const struct lock_owner *o = container_of(l, struct lock_owner, in_inode);
 
-		list_foreach(m, tmp2, &o->ranges)
-		{
-			const struct lock_range *r = container_of(m, struct lock_range, in_owner);
-
-			if (!(in->lk_flags & FUSE_LK_FLOCK) && o->owner != in->owner &&
-				r->start <= in->lk.start && r->end >= in->lk.end)
-				return true;
-		}
+		if (o->owner != in->owner && has_range(o, in->lk.start, in->lk.end))
+			return true;
 	}
 	return false;
 }
