@@ -22,6 +22,7 @@ struct guest {
 	struct netcfg network;         /* what it has; zero: nothing yet */
 	bool frozen;                   /* guest_freeze */
 	struct strv frozen_groups;
+	int warmup_fd; /* of warmup_prepare; -1: nothing waits */
 };
 
 /* boot.c: as PID 1 in the initramfs: modules, root file system, switch to it, basic mounts. */

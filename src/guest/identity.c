@@ -33,6 +33,7 @@
 #include "netcfg.h"
 #include "step.h"
 #include "textblock.h"
+#include "warmup.h"
 #include "workspaces.h"
 
 #define ENTROPY_MAX 1024
@@ -75,6 +76,16 @@ add_entropy(struct guest *g, const struct identity *i, struct err *e)
 	memcpy(pool.bytes + offsetof(struct rand_pool_info, buf), i->entropy.data, n);
 	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
 		return err_sys(e, errno, "entropy");
+	return 0;
+}
+
+/* What a clone's programs draw from here on is its own. */
+static int
+begin_warmup(struct guest *g, const struct identity *i, struct err *e)
+{
+	(void)i;
+	(void)e;
+	warmup_go(&g->warmup_fd);
 	return 0;
 }
 
@@ -337,6 +348,7 @@ static const struct {
 } steps[] = {
 	{"clock", set_clock, true},
 	{"entropy", add_entropy, true},
+	{"warm-up", begin_warmup, false},
 	{"host name", set_hostname, true},
 	{"network", set_network, true},
 	{"connections", reset_flows, false},

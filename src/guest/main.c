@@ -74,7 +74,7 @@ one_heap(void)
 int
 main(int argc, char **argv)
 {
-	static struct guest g = {.link_fd = -1, .fs_fd = -1};
+	static struct guest g = {.link_fd = -1, .fs_fd = -1, .warmup_fd = -1};
 	struct err e = {0};
 	int r;
 

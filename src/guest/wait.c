@@ -6,7 +6,8 @@
  * behind is ended before the machine is saved: it would draw alike in every clone until that is
  * told who it is, and what it has drawn would be known to all. The pump is the exception: it waits,
  * and what FUSE draws for its mount hides an address of the guest's kernel from our own fs role,
- * which is no secret between clones.
+ * which is no secret between clones. So is the process that waits to run a first program
+ * (warmup.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@
 #include "netcfg.h"
 #include "step.h"
 #include "textblock.h"
+#include "warmup.h"
 #include "workspaces.h"
 
 #define WARM_LIMIT_MS 30000
@@ -124,6 +126,25 @@ warm(void)
 	}
 }
 
+/*
+ * For the clones. The program is the image's, and has its user; it is not run before what is drawn
+ * there is the clone's own (identity.c). On one processor it would only be in the way.
+ */
+static int
+prepare_first_program(struct guest *g, struct err *e)
+{
+	char *argv[] = {(char *)"bash", (char *)"-c", (char *)"true", NULL};
+	char *envp[] = {(char *)"PATH=/usr/bin:/bin", NULL};
+	struct guest_user u;
+	struct spawn s = {.file = "/bin/bash", .argv = argv, .envp = envp, .cwd = "/", .user = &u};
+	int r;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return 0;
+	r = guest_user_find(g, NULL, &u, e);
+	return r < 0 ? r : warmup_prepare(&s, &g->warmup_fd, e);
+}
+
 int
 guest_wait(struct guest *g, struct err *e)
 {
@@ -151,6 +172,8 @@ guest_wait(struct guest *g, struct err *e)
 	sync();
 	step_done(&s, "warm");
 	r = workspaces_prepare(g, e);
+	if (r == 0)
+		r = prepare_first_program(g, e);
 	if (r < 0)
 		return r;
 	if (write(STDERR_FILENO, line, sizeof(line) - 1) > 0)

@@ -52,6 +52,15 @@ make_kit() {
 		      [ "$name" != "(none)" ] || python3 /etc/draw.py </dev/null >/dev/null 2>&1
 		      EOF
 		      chmod +x /usr/local/sbin/modprobe
+		      cat > /usr/bin/bash.new <<'EOF'
+		      #!/bin/sh
+		      read -r draw < /proc/sys/kernel/random/uuid
+		      [ "$*" != "-c true" ] || [ "$(id -u)" = 0 ] || echo "$draw" >> /var/tmp/first-draws
+		      exec /usr/bin/bash.real "$@"
+		      EOF
+		      chmod +x /usr/bin/bash.new
+		      ln /usr/bin/bash /usr/bin/bash.real
+		      mv /usr/bin/bash.new /usr/bin/bash
 		      echo '[ "$(id -u)" != 0 ] || touch "/var/login-$(hostname)"' > /etc/profile.d/mark.sh
 	YAML
 }
@@ -124,6 +133,18 @@ print(ctypes.string_at(g(25), 16).hex())"'
 		equal "$(in_box_root "$box" 'pgrep -f "[d]raw.py" || ls /var/login-*')" "/var/login-$box"
 	done
 	cmp "$E2E/draws.one" "$E2E/draws.two"
+}
+
+# guest's warmup.c
+@test "J1: what a clone runs by itself draws only after it was told who it is, and once" {
+	local box
+	[ "$(inspect_get one .cpus)" -gt 1 ] || return 0 # there is no such program
+	for box in one two; do
+		wait_until 30 in_box_root "$box" 'test -s /var/tmp/first-draws'
+		in_box_root "$box" 'cat /var/tmp/first-draws' > "$E2E/first-draws.$box"
+		equal "$(wc -l < "$E2E/first-draws.$box")" 1
+	done
+	! cmp -s "$E2E/first-draws.one" "$E2E/first-draws.two"
 }
 
 # What each of so many draws, each kind in a process of its own. The first as soon as it wakes, in
