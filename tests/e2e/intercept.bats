@@ -1,7 +1,8 @@
 # users: user; with PADDOCK_E2E_ALL: root
 # TLS that is looked into, in a real guest: rules with methods and paths over HTTPS, the page that says a
 # denial, the sandbox's own authority. Servers on the host's loopback stand for the world.
-# PADDOCK_JAVA=1 adds a JDK of Debian's packages (minutes, most of them downloads); docker.bats has Java in containers.
+# PADDOCK_JAVA=1 adds a Java of Debian's packages (minutes, most of them downloads) and needs a javac on the host;
+# docker.bats has Java in containers.
 # shellcheck disable=SC2154,SC2016
 
 load lib
@@ -37,13 +38,13 @@ issuer() {
 }
 
 fetch_by_java() {
-	in_box java 'java Fetch.java https://files.test/page'
+	in_box java 'java Fetch https://files.test/page'
 } 2>/dev/null
 
 # Its list of authorities is its own: from the kit, and where it is installed later.
 java() {
-	printf 'name: java\npackages: [default-jdk-headless]\ncommand: [sh]\n' > "$E2E/java.yaml"
-	cat > "$E2E/ws/app/Fetch.java" <<-'JAVA'
+	printf 'name: java\npackages: [default-jre-headless]\ncommand: [sh]\n' > "$E2E/java.yaml"
+	cat > "$E2E/Fetch.java" <<-'JAVA'
 		import java.net.URI;
 		import java.net.http.*;
 		class Fetch {
@@ -53,15 +54,19 @@ java() {
 		    }
 		}
 	JAVA
+	# To compile takes an emulated machine longer than all the rest.
+	javac -d "$E2E/ws/app" "$E2E/Fetch.java"
 	PD_LIMIT=1800 pd create -q --name java --allow-network files.test --resolve "files.test:443:127.0.0.1:$tls_port" \
 		"$E2E/java.yaml" "$E2E/ws/app" >/dev/null
 	pd network deny java files.test --method POST
 	# The list is made in the background after the start.
 	wait_until 300 fetch_by_java
 	equal "$(fetch_by_java)" "from the web"
-	# The control: without it nothing is trusted.
-	run in_box java 'java -Djavax.net.ssl.trustStore=/dev/null Fetch.java https://files.test/page'
+	# The control: with a list of others it does not. (With one that is not there or no file, Java takes its own.)
+	keytool -importcert -noprompt -storetype JKS -keystore "$E2E/ws/app/others" -storepass changeit -file "$E2E/ca/ca.pem"
+	run in_box java 'java -Djavax.net.ssl.trustStore=others Fetch https://files.test/page'
 	[ "$status" -ne 0 ]
+	has "$output" "PKIX path building failed"
 	# What the package does when it comes into a sandbox.
 	in_box_root java 'rm /etc/ssl/certs/java/cacerts; dpkg-trigger --no-await update-ca-certificates-java-fresh
 		dpkg --triggers-only --pending' >/dev/null
