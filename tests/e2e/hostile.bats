@@ -167,14 +167,37 @@ in_app() {
 	good_is_fine
 }
 
+# L10. The machine has the processors and the memory that it was given, and takes no more of the host.
+bad_takes_its_own() {
+	local kb
+	equal "$(PD_LIMIT=120 in_box bad nproc)" "$(inspect_get bad .cpus)"
+	kb=$(awk '/^Rss:/ {print $2}' "/proc/$(role_pid bad qemu)/smaps_rollup")
+	at_most "$kb" $((($(inspect_get bad .memory_bytes) >> 10) + 300000)) "kB of QEMU"
+}
+
 @test "a fork bomb: the sandbox can still be stopped, the host does not feel it" {
-	pd exec -d bad bash -c 'f() { f | f & }; f'
+	pd exec -d bad bash -c 'f() { echo >> bombs; f | f & }; f'
+	went_off() { [ "$(wc -l < "$E2E/ws/app/bombs")" -gt 100 ]; } 2>/dev/null
+	wait_until 60 went_off
 	equal "$(PD_LIMIT=60 in_box good 'echo breathing')" breathing
 	PD_LIMIT=90 run pd exec -q bad true
 	[ "$status" != 124 ]
 	note_namespaces
 	PD_LIMIT=100 pd stop bad
 	equal "$(in_box bad 'echo back')" back
+	rm "$E2E/ws/app/bombs"
+}
+
+@test "all processors, the disk and the workspace kept busy: the others go on, and so does it" {
+	pd exec -d -u root bad bash -c 'for i in $(seq $(($(nproc) * 4))); do while :; do :; done & done
+		while :; do dd if=/dev/zero of=/var/tmp/storm bs=1M count=64 conv=fsync; done &
+		while head -c 1000000 /dev/zero > storm && sync storm; do echo >> storms; done'
+	stormed() { [ -s "$E2E/ws/app/storms" ]; }
+	wait_until 120 stormed
+	good_is_fine
+	bad_takes_its_own
+	PD_LIMIT=120 in_box_root bad 'pkill -KILL -f "st[o]rm"'
+	equal "$(in_box bad 'rm storm storms; echo back')" back
 }
 
 @test "memory: a hog is ended by its own kernel, its sandbox goes on" {
@@ -182,6 +205,7 @@ in_app() {
 while True: x.append(bytearray(50_000_000))'
 	[ "$status" != 0 ] && [ "$status" != 124 ]
 	equal "$(in_box bad 'echo on')" on
+	bad_takes_its_own
 	good_is_fine
 }
 

@@ -152,15 +152,29 @@ teardown_file() {
 	term_close ask
 }
 
-@test "many side by side, each its own machine; rm --all" {
-	local n=4 i ids
+# L11. What ends one's role, or all of its machine, is felt by that one alone.
+@test "many side by side, started at once, each its own machine; one whose roles are killed; rm --all" {
+	local n=4 i ids role others pids=()
 	[ -z "${PADDOCK_E2E_MANY:-}" ] || n=20
+	pd rm -f --all >/dev/null # where this test runs alone
 	for i in $(seq "$n"); do
-		pd create -q -m 512m --cpus 1 --name "box$i" shell "$E2E/ws/app" >/dev/null
+		pd create -q -m 512m --cpus 1 --name "box$i" shell "$E2E/ws/app" >/dev/null &
+		pids+=($!)
 	done
+	for i in "${pids[@]}"; do wait "$i"; done
 	equal "$(pd ls | grep -c ' running ')" "$n"
 	ids=$(for i in $(seq "$n"); do in_box "box$i" 'cat /proc/sys/kernel/random/boot_id'; done)
 	equal "$(sort -u <<< "$ids" | wc -l)" "$n"
+	note_namespaces
+	others=$(seq -f box%g 2 "$n" | xargs "$PADDOCK" inspect | jq -c '.[].processes')
+	for role in net fs supervisor; do
+		kill_hard "$(role_pid box1 "$role")"
+		equal "$(PD_LIMIT=60 in_box box2 'cat /proc/sys/kernel/random/boot_id')" "$(sed -n 2p <<< "$ids")"
+	done
+	# Control: that one has lost its machine, and has another one now.
+	wait_until 30 box_is box1 stopped
+	lacks "$ids" "$(in_box box1 'cat /proc/sys/kernel/random/boot_id')"
+	equal "$(seq -f box%g 2 "$n" | xargs "$PADDOCK" inspect | jq -c '.[].processes')" "$others"
 	note_namespaces
 	pd stop box2
 	equal "$(pd ls | grep -c ' running ')" $((n - 1))
