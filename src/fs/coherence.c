@@ -272,6 +272,54 @@ coherence_entry_ttl(const struct inode *dir)
 }
 
 /*
+ * The events of what was just seen, which would otherwise cause a notification in a moment, when
+ * the program asks for attributes (check_stat says why not then).
+ */
+static void
+hear(struct fs *fs, struct inode *i)
+{
+	if (fs->inotify_fd < 0)
+		return;
+	i->told = true;
+	watch_read(fs);
+	i->told = false;
+}
+
+void
+coherence_tell_asked(struct fs *fs, struct inode *i, const struct statx *st)
+{
+	if (!i->known.valid || i->key.type != S_IFREG || i->known.size == st->stx_size ||
+		!is_covered(i, st)) {
+		coherence_tell(fs, i, st);
+		return;
+	}
+	/* By another size the guest's kernel drops the pages itself, and a notification would have
+	 * it throw the size away. */
+	push_void(fs, i);
+	i->pushed = false;
+	remember(i, st, false);
+	hear(fs, i);
+}
+
+bool
+coherence_before_open(struct fs *fs, struct inode *i)
+{
+	size_t before = fs->notes.len;
+	uint64_t version = i->version;
+	struct statx st;
+
+	if (!i->known.valid || inode_stat(fs, i, &st) < 0)
+		return false;
+	coherence_see(fs, i, &st);
+	if (i->version == version)
+		return false;
+	hear(fs, i);
+	buf_append(&fs->early, fs->notes.data + before, fs->notes.len - before);
+	fs->notes.len = before;
+	return true;
+}
+
+/*
  * The host's state of an inode, from an event.
  *
  * A mere doubt waits for as long as somebody in the guest has a lock. Whoever got that was told to
@@ -289,6 +337,8 @@ check_stat(struct fs *fs, struct inode *i, const struct statx *st, unsigned how)
 		return;
 	}
 	if (!i->known.valid)
+		return;
+	if (i->told && same(&i->known, st))
 		return;
 	if (same(&i->known, st) && !i->known.own &&
 		(how & CHECK_DATA || is_within(&i->known, RACY_NS))) {

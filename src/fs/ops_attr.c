@@ -73,7 +73,7 @@ op_getattr(struct fs *fs, struct inode *i, const struct fuse_request *r, struct 
 	(void)r;
 	if (e < 0)
 		return e;
-	coherence_tell(fs, i, &st);
+	coherence_tell_asked(fs, i, &st);
 	put_attr(fs, i, &st, out);
 	return 0;
 }

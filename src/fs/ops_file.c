@@ -58,12 +58,14 @@ int
 op_open(struct fs *fs, struct inode *i, const struct fuse_request *r, struct buf *out)
 {
 	struct fuse_open_out oo = {0};
+	bool changed = i->key.type == S_IFREG && coherence_before_open(fs, i);
 	int e = open_inode(fs, i, r->in.open.flags, &oo);
-
 	struct handle *h;
 
 	if (e < 0)
 		return e;
+	if (changed)
+		oo.open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 	h = handle_find(fs, oo.fh, i->id, false);
 	h->opened_by = r->head.unique;
 	journal_handle(fs, h);

@@ -17,10 +17,9 @@
 #define WANTED                                                                                     \
 	(FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS |           \
 		FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |     \
-		FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_EXPLICIT_INVAL_DATA |                   \
-		FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT)
+		FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT)
 
-#define MIN_MINOR 31 /* EXPLICIT_INVAL_DATA and MAX_PAGES; Linux 5.3 */
+#define MIN_MINOR 31 /* Linux 5.3 */
 
 static uint32_t
 min32(uint32_t a, uint32_t b)

@@ -249,30 +249,30 @@ push_folder(struct fs *fs, struct inode *dir, int fd)
 	fuse_line_seal(&fs->early);
 }
 
-/* The guest's kernel looks the name up once more, and then it is to get here. */
-static void
-void_folder(struct fs *fs, struct inode *dir)
+void
+push_void(struct fs *fs, struct inode *i)
 {
-	struct fuse_push p = {.seen = fs->taken};
+	struct fuse_push p = {.seen = fs->taken, .nodeid = i->id};
 	struct fuse_out_header h = {.len = sizeof(h) + sizeof(p), .error = (int32_t)FUSE_PUSH_VOID};
 
-	if (dir == NULL || !push_wanted(fs, dir))
+	if (!push_wanted(fs, i))
 		return;
-	p.nodeid = dir->id;
-	dir->told_pos = 0;
-	dir->told_end = false;
+	i->told_pos = 0;
+	i->told_end = false;
 	buf_append(&fs->early, &h, sizeof(h));
 	buf_append(&fs->early, &p, sizeof(p));
 	fuse_line_seal(&fs->early);
 }
 
+/* The guest's kernel looks the name up once more, and then it is to get here. */
 void
 push_void_names(struct fs *fs, const struct inode *i)
 {
+	struct inode *last = inode_find(fs, i->last_dir);
 	struct list *l, *tmp;
 
 	list_foreach(l, tmp, &i->names)
-		void_folder(fs, container_of(l, struct entry, in_child)->parent);
-	if (list_is_empty(&i->names))
-		void_folder(fs, inode_find(fs, i->last_dir));
+		push_void(fs, container_of(l, struct entry, in_child)->parent);
+	if (list_is_empty(&i->names) && last != NULL)
+		push_void(fs, last);
 }

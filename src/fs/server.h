@@ -95,6 +95,7 @@ struct inode {
 	struct list queue;          /* jobs that wait; not a list before the first */
 	unsigned running, changing; /* jobs in threads; those of them that change the file */
 	bool alone, event_missed;
+	bool told;    /* just now: what events say of the same adds nothing */
 	bool doubted; /* may have changed, which the guest is told when it has no lock any more */
 	int lease_fd; /* O_PATH: the guest may open it without asking; or -1 */
 	struct list lease;
@@ -335,6 +336,8 @@ struct fd_name fd_name(int fd);
 bool coherence_same_data(const struct inode *i, const struct statx *st);
 /* The guest is being told these attributes, in the reply. */
 void coherence_tell(struct fs *fs, struct inode *i, const struct statx *st);
+/* The same, of an inode that is known, where nothing else of the request holds a descriptor. */
+void coherence_tell_asked(struct fs *fs, struct inode *i, const struct statx *st);
 /* They were seen, but the reply does not hold them. */
 void coherence_see(struct fs *fs, struct inode *i, const struct statx *st);
 /* Around a change that the guest makes to a file's content or attributes. */
@@ -347,6 +350,11 @@ void coherence_forget_entry(struct fs *fs, struct inode *dir, const char *name);
 void coherence_unlocked(struct fs *fs, struct inode *i);
 /* Whoever has got a lock must see what was written under it before: whether or not times tell. */
 void coherence_fresh(struct fs *fs, struct inode *i, int fd);
+/*
+ * An open is to come, by which the guest's program sees what the host has. What is to be dropped
+ * goes before the reply. True: something is. Nothing of the request holds a descriptor yet.
+ */
+bool coherence_before_open(struct fs *fs, struct inode *i);
 /* At an open: true where the guest may keep the pages that it has. */
 bool coherence_keep_cache(struct fs *fs, struct inode *i, int fd);
 /* What an event was about: a name; its deletion; what is in a file. */
@@ -442,7 +450,9 @@ void push_attr(struct fs *fs, struct inode *i, const struct statx *st);
 /* A file was opened for reading, as fd: it and its siblings, for the next ones that want them. */
 void push_opened(struct fs *fs, struct inode *i, int fd);
 void push_folder(struct fs *fs, struct inode *dir, int fd);
-/* What was told of the folders in which this inode has a name is void. */
+/* What the pump was told of it is void. */
+void push_void(struct fs *fs, struct inode *i);
+/* Likewise of the folders in which it has a name. */
 void push_void_names(struct fs *fs, const struct inode *i);
 void lease_drop(struct fs *fs, struct inode *i);
 /* By the host's doing it has lost its name: who has it open may go on. */

@@ -128,7 +128,7 @@ done(struct pending *p, struct request *q)
 }
 
 bool
-pending_remove(struct pending *p, uint64_t unique)
+pending_remove(struct pending *p, uint64_t unique, struct fuse_in_header *ret_head)
 {
 	struct list *l, *tmp;
 	struct request *q;
@@ -144,6 +144,8 @@ pending_remove(struct pending *p, uint64_t unique)
 		done(p, r);
 	}
 	if (q != NULL) {
+		if (ret_head != NULL)
+			memcpy(ret_head, q->msg, sizeof(*ret_head));
 		htab_remove(&p->by_unique, &q->by_unique);
 		done(p, q);
 	}

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <linux/fuse.h>
+
 #include <base/htab.h>
 #include <base/list.h>
 
@@ -39,8 +41,8 @@ void pending_add(struct pending *p, uint8_t **msg, size_t n);
 void pending_add_unanswered(struct pending *p, uint8_t **msg, size_t n);
 /* This INTERRUPT has gone, or is going, to the host; p->sending is held. */
 void pending_interrupt(struct pending *p, const uint8_t *msg, size_t n);
-/* An answer has come. False: to nothing that was asked. */
-bool pending_remove(struct pending *p, uint64_t unique);
+/* An answer has come. False: to nothing that was asked. ret_head, or NULL: the request's. */
+bool pending_remove(struct pending *p, uint64_t unique, struct fuse_in_header *ret_head);
 /*
  * Each is sent again, to a new role; p->sending is held. Stops early, with 0, where `stop` has come
  * true. 0 or what send returned.

@@ -6,7 +6,7 @@
  *          (unique 0) into a queue
  *   notes  writes the notifications: the kernel takes an inode's or a page's lock for one, and
  *          whoever holds that may be waiting for a reply, so they must never stand in the way of
- *          replies
+ *          replies (but of some to those who hold none: queue_reply)
  *   again  when the host has replaced its fs role (wire/fuse_line.h): answers the mark and sends
  *          what has no reply yet once more, while replies are being taken
  *   keep   opens on the host what was opened here and stays open, and the like (answers_keep)
@@ -57,6 +57,7 @@
 #define NOTES_WAIT_S  30
 #define READ_AHEAD_KB "1024"
 #define KEEP_ROUND_MS 100
+#define NOTED         1024 /* inodes share these by their numbers */
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -69,6 +70,7 @@ struct pump {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* notes, going, restarted or stopped */
 	struct buf notes;
+	uint32_t noted[NOTED]; /* notifications about these inodes that the kernel has not had */
 	bool going;
 	bool stopped;
 	bool restarted; /* a mark has come and is not answered */
@@ -355,18 +357,55 @@ wait_for_room(struct pump *p)
 	return r == 0 && !p->stopped;
 }
 
+/* The inode that a notification is about, as its place in p->noted; NULL: about none. */
+static uint32_t *
+noted_of(struct pump *p, const uint8_t *msg, size_t n)
+{
+	struct fuse_notify_inval_inode_out note;
+	struct fuse_out_header h;
+
+	memcpy(&h, msg, sizeof(h));
+	if (h.unique != 0 || h.error != FUSE_NOTIFY_INVAL_INODE || n < sizeof(h) + sizeof(note))
+		return NULL;
+	memcpy(&note, msg + sizeof(h), sizeof(note));
+	return &p->noted[note.ino % NOTED];
+}
+
 static bool
 queue_note(struct pump *p, const uint8_t *msg, size_t n)
 {
+	uint32_t *noted = noted_of(p, msg, n);
 	bool room;
 
 	pthread_mutex_lock(&p->lock);
 	room = wait_for_room(p);
 	if (room)
 		buf_append(&p->notes, msg, n);
+	if (room && noted != NULL)
+		++*noted;
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
 	return room;
+}
+
+/*
+ * The reply to an open goes behind what was to be said of the file before. The program asks next
+ * how long it is, and the kernel throws the answer away when a notification comes in between.
+ * Nobody who is opening a file holds what a notification may wait for. False: there is nothing.
+ */
+static bool
+queue_reply(struct pump *p, const struct fuse_in_header *request, const uint8_t *msg, size_t n)
+{
+	bool behind;
+
+	if (request->opcode != FUSE_OPEN)
+		return false;
+	pthread_mutex_lock(&p->lock);
+	behind = p->noted[request->nodeid % NOTED] > 0;
+	if (behind)
+		buf_append(&p->notes, msg, n);
+	pthread_mutex_unlock(&p->lock);
+	return behind;
 }
 
 /* False: the file system is gone. ENOENT: the kernel has long forgotten what this is about. */
@@ -376,7 +415,7 @@ give_note(struct pump *p, const uint8_t *msg, size_t n)
 	struct fuse_out_header reply;
 
 	if (fuse_line_is_reply(msg, n, &reply)) {
-		if (!pending_remove(&p->pending, reply.unique))
+		if (!pending_remove(&p->pending, reply.unique, NULL))
 			return true;
 		msg = (const uint8_t *)&reply;
 		n = sizeof(reply);
@@ -404,8 +443,15 @@ pump_notes(void *arg)
 		if (batch.len == 0)
 			return NULL;
 		while ((n = fuse_wire_peek(&batch, sizeof(struct fuse_out_header))) > 0) {
+			uint32_t *noted = noted_of(p, batch.data, (size_t)n);
+
 			if (!give_note(p, batch.data, (size_t)n))
 				return NULL;
+			if (noted != NULL) {
+				pthread_mutex_lock(&p->lock);
+				--*noted;
+				pthread_mutex_unlock(&p->lock);
+			}
 			buf_consume(&batch, (size_t)n);
 		}
 	}
@@ -432,13 +478,15 @@ static int
 deliver(struct pump *p, const uint8_t *msg, size_t n)
 {
 	struct fuse_out_header h;
+	struct fuse_in_header request;
 	bool ours = is_for_us(p, msg, n);
 
 	memcpy(&h, msg, sizeof(h));
 	if (h.unique == 0)
 		return ours || queue_note(p, msg, n) ? 0 : ETIMEDOUT;
 	/* A second reply, from before and after a restart, is one too many. */
-	if (!pending_remove(&p->pending, h.unique) || ours)
+	if (!pending_remove(&p->pending, h.unique, &request) || ours ||
+		queue_reply(p, &request, msg, n))
 		return 0;
 	if (write(p->fuse_fd, msg, n) < 0 && errno != ENOENT) {
 		if (errno == ENODEV)

@@ -77,6 +77,14 @@ expect_silence(struct fk *k)
 	assert_false(fk_wait_note(k, is_any, NULL, QUIET_MS));
 }
 
+/* The events of everything before it have been read. */
+static void
+expect_settled(struct fk *k)
+{
+	while (fk_wait_note(k, is_any, NULL, QUIET_MS))
+		;
+}
+
 static uint64_t
 ttl(struct fk *k, uint64_t id)
 {
@@ -240,6 +248,69 @@ test_data_after_the_times(void **state)
 	map[0] = 'b';
 	assert_int_equal(munmap(map, 1), 0);
 	close(fd);
+	EXPECT_DATA(k, id);
+}
+
+/* Among those that have come by now. */
+static bool
+has_come(const struct fk *k, struct want w)
+{
+	struct fuse_out_header h;
+
+	for (size_t at = 0; at < k->notes.len; at += h.len) {
+		memcpy(&h, k->notes.data + at, sizeof(h));
+		if (is_wanted(k->notes.data + at, h.len, &w))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_about(const uint8_t *msg, size_t n, void *arg)
+{
+	struct want w = {FUSE_NOTIFY_INVAL_INODE, *(uint64_t *)arg, NULL, -1};
+
+	return is_wanted(msg, n, &w);
+}
+
+/*
+ * Whoever opens a file asks next how long it is, and the guest's kernel throws the answer away when
+ * a notification comes before the program has it. So there is one before the reply, and none after.
+ */
+static void
+test_open_brings_the_change(void **state)
+{
+	struct fk *k = *state;
+	uint64_t id;
+
+	fk_host_file(k, "f", "one");
+	id = fk_walk(k, "f");
+	expect_settled(k);
+	fk_host_file(k, "f", "longer");
+	assert_true(fk_open(k, id, O_RDONLY) >= 0);
+	assert_true(has_come(k, (struct want){FUSE_NOTIFY_INVAL_INODE, id, NULL, 0}));
+	buf_clear(&k->notes);
+	assert_false(fk_wait_note(k, is_about, &id, QUIET_MS));
+}
+
+/* The answer says by another size that the pages are old, and nothing else does; one size does not.
+ */
+static void
+test_attributes_bring_the_change(void **state)
+{
+	struct fk *k = *state;
+	struct fuse_attr at;
+	uint64_t id;
+
+	fk_host_file(k, "f", "one");
+	id = fk_walk(k, "f");
+	expect_settled(k);
+	fk_host_file(k, "f", "longer");
+	assert_int_equal(fk_getattr(k, id, &at), 0);
+	assert_int_equal(at.size, 6);
+	assert_false(fk_wait_note(k, is_about, &id, QUIET_MS));
+	fk_host_file(k, "f", "LONGER");
+	assert_int_equal(fk_getattr(k, id, &at), 0);
 	EXPECT_DATA(k, id);
 }
 
@@ -552,6 +623,8 @@ main(void)
 		T(test_own_changes_are_silent),
 		T(test_host_and_guest_write),
 		T(test_data_after_the_times),
+		T(test_open_brings_the_change),
+		T(test_attributes_bring_the_change),
 		T(test_open_after_change),
 		T(test_hard_link_elsewhere),
 		T(test_rename_of_same_file),

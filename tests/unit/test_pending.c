@@ -92,7 +92,7 @@ teardown(void **state)
 	(void)state;
 	while (!list_is_empty(&p.all) && again().n > 0)
 		for (uint64_t u = 1; u < 100; u++)
-			pending_remove(&p, u);
+			pending_remove(&p, u, NULL);
 	while (p.nspare > 0)
 		free(p.spare[--p.nspare]);
 	htab_release(&p.by_unique);
@@ -108,16 +108,16 @@ test_what_has_no_answer_is_sent_again(void **state)
 	ask(FUSE_LOOKUP, 2);
 	ask(FUSE_MKDIR, 4);
 	ask(FUSE_READ, 6);
-	assert_true(pending_remove(&p, 4));
-	assert_false(pending_remove(&p, 4));
+	assert_true(pending_remove(&p, 4, NULL));
+	assert_false(pending_remove(&p, 4, NULL));
 	for (int round = 0; round < 2; round++) {
 		s = again();
 		assert_int_equal(s.n, 2);
 		assert_int_equal(s.head[0].unique, 2);
 		assert_int_equal(s.head[1].unique, 6);
 	}
-	assert_true(pending_remove(&p, 2));
-	assert_true(pending_remove(&p, 6));
+	assert_true(pending_remove(&p, 2, NULL));
+	assert_true(pending_remove(&p, 6, NULL));
 	assert_int_equal(again().n, 0);
 }
 
@@ -132,18 +132,18 @@ test_release_is_not_lost(void **state)
 	say(71);
 	ask(FUSE_LOOKUP, 4);
 	say(72);
-	assert_true(pending_remove(&p, 2)); /* says nothing about what came after it */
+	assert_true(pending_remove(&p, 2, NULL)); /* says nothing about what came after it */
 	s = again();
 	assert_int_equal(s.n, 3);
 	assert_int_equal(s.body[0], 71);
 	assert_int_equal(s.head[1].unique, 4);
 	assert_int_equal(s.body[2], 72);
-	assert_true(pending_remove(&p, 4));
+	assert_true(pending_remove(&p, 4, NULL));
 	s = again();
 	assert_int_equal(s.n, 1);
 	assert_int_equal(s.body[0], 72);
 	ask(FUSE_LOOKUP, 6);
-	assert_true(pending_remove(&p, 6));
+	assert_true(pending_remove(&p, 6, NULL));
 	assert_int_equal(again().n, 0);
 }
 
@@ -169,7 +169,7 @@ test_interrupt_is_not_lost(void **state)
 		assert_int_equal(s.head[2].unique, 5);
 		assert_int_equal(s.body[2], 4);
 	}
-	assert_true(pending_remove(&p, 4));
+	assert_true(pending_remove(&p, 4, NULL));
 	assert_int_equal(again().n, 1);
 }
 
