@@ -158,9 +158,15 @@ M
 
 @test "sqlite: both sides at once, in WAL mode and in rollback mode: no row is lost" {
 	cat >rows.py <<-'PY'
-		import sqlite3, sys
+		import sqlite3, sys, time
 		db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
-		db.execute("pragma journal_mode=" + sys.argv[2])
+		end = time.monotonic() + 60
+		while True: # for the exclusive lock that this takes SQLite does not wait
+		    try:
+		        db.execute("pragma journal_mode=" + sys.argv[2])
+		        break
+		    except sqlite3.OperationalError:
+		        if time.monotonic() > end: raise
 		db.execute("create table if not exists t(a, b)")
 		for n in range(60):
 		    db.execute("insert into t values(?, ?)", (sys.argv[3], n))
@@ -413,6 +419,7 @@ race() {
 @test "random operations, with changes on the host between them" {
 	for seed in 11 12 13 14 15 16; do
 		mkdir -p "plain/$seed" "host/$seed"
+		soon test -d "mnt/$seed"
 		timeout 100 "$FS_MODEL" "mnt/$seed" "plain/$seed" "$seed" 4000 "host/$seed"
 	done
 }
