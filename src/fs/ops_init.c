@@ -9,7 +9,8 @@
 /*
  * Not WRITEBACK_CACHE (the guest's kernel would own size and times, and coherence with the host
  * would end), not AUTO_INVAL_DATA (a file's pages would be dropped after each own write:
- * notifications do it), not POSIX_ACL, not DONT_MASK. OPEN and OPENDIR are answered with real
+ * notifications do it), not EXPLICIT_INVAL_DATA (coherence_tell_asked relies on it that another
+ * size drops the pages), not POSIX_ACL, not DONT_MASK. OPEN and OPENDIR are answered with real
  * descriptors, one message each: only they make files that lost their name, that were made
  * read-only, or that someone executes behave as on a local disk. HANDLE_KILLPRIV_V2 holds because
  * no file here ever shows set-ID bits or capabilities.
