@@ -64,7 +64,11 @@ stopped_and_clean() {
 	equal "$status" 125
 	has "$stderr" "kvm"
 	has "$stderr" "--accel tcg"
-	pd rm -f hard
+	run --separate-stderr without '{ [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm; }' \
+		"$PADDOCK" create --name soft shell "$E2E/ws/app"
+	equal "$status" 0
+	has "$stderr" "software emulation, slow and no security boundary"
+	pd rm -f hard soft
 }
 
 @test "no QEMU" {

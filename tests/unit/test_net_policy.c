@@ -82,6 +82,31 @@ test_rules(void **state)
 	rig_stop(&g);
 }
 
+/* Log-ins to one host (SSH), and neither to another one nor to anything else of that host. */
+static void
+test_one_port_of_one_host(void **state)
+{
+	struct rig g = {.port = 0};
+	uint16_t port = 0, other = 0;
+	int origin = origin_at(FAKE_PUBLIC, &port, 10), beside = origin_at(FAKE_PUBLIC, &other, 10);
+	char lines[64];
+
+	(void)state;
+	snprintf(lines, sizeof(lines), "locked\nallow public.example:%u\n", port);
+	use_policy(&g, lines);
+	rig_start(&g);
+	expect_allowed(&g, "public.example", port, origin);
+	expect_denied(&g, "two.example", port, origin);
+	expect_denied(&g, "public.example", other, beside);
+	snprintf(lines, sizeof(lines), "locked\nallow *.example:%u\n", other);
+	change_policy(&g, lines);
+	expect_allowed(&g, "public.example", other, beside);
+	expect_denied(&g, "public.example", port, origin);
+	close(origin);
+	close(beside);
+	rig_stop(&g);
+}
+
 /* The decision about a name is not the last one: where it leads is judged as well. */
 static void
 test_resolved(void **state)
@@ -316,6 +341,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_one_port_of_one_host),
 		cmocka_unit_test(test_resolved),
 		cmocka_unit_test(test_host_services),
 		cmocka_unit_test(test_cut),
