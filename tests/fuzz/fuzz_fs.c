@@ -19,6 +19,7 @@
 #include <base/io.h>
 #include <base/log.h>
 #include <wire/fuse.h>
+#include <wire/fuse_line.h>
 
 #include "server.h"
 
@@ -379,20 +380,34 @@ put_rest(struct world *w, uint32_t op, struct buf *m, size_t head)
 	}
 }
 
+/* Where the reply is: behind what goes before it. */
+static const uint8_t *
+find_reply(const struct world *w, struct fuse_out_header *ret)
+{
+	const struct buf *out = &w->fs.out;
+	size_t at = 0;
+
+	do {
+		must(out->len - at >= sizeof(*ret), "no reply");
+		memcpy(ret, out->data + at, sizeof(*ret));
+		must(ret->len >= sizeof(*ret) && ret->len + FUSE_LINE_SEAL <= out->len - at,
+			"a malformed message");
+		at += ret->len + FUSE_LINE_SEAL;
+	} while (ret->unique == 0);
+	return out->data + at - FUSE_LINE_SEAL - ret->len;
+}
+
 /* Ids and handles that the reply gave. */
 static void
 learn(struct world *w, uint32_t op)
 {
 	struct fuse_out_header h;
-	const uint8_t *body = w->fs.out.data + sizeof(h);
+	const uint8_t *body = find_reply(w, &h) + sizeof(h);
 	struct fuse_entry_out eo;
 	struct fuse_open_out oo;
 	size_t n;
 
-	must(w->fs.out.len >= sizeof(h), "no reply");
-	memcpy(&h, w->fs.out.data, sizeof(h));
-	must(h.unique == w->unique && h.len <= w->fs.out.len && h.error <= 0 && h.error > -512,
-		"a malformed reply");
+	must(h.unique == w->unique && h.error <= 0 && h.error > -512, "a malformed reply");
 	n = h.len - sizeof(h);
 	if (h.error != 0)
 		return;
@@ -517,6 +532,7 @@ crash(struct world *w)
 	next.out = w->fs.out;
 	buf_clear(&next.out);
 	buf_release(&w->fs.notes);
+	buf_release(&w->fs.early);
 	free(w->fs.replied);
 	journal_release(&w->journal);
 	memcpy(w->memory, w->copy, size);
