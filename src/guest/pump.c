@@ -21,19 +21,14 @@
  * ever.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,6 +42,7 @@
 #include <wire/fuse_line.h>
 
 #include "answers.h"
+#include "fusemount.h"
 #include "guest.h"
 #include "near.h"
 #include "pending.h"
@@ -55,7 +51,6 @@
 #define READ_SIZE     (64u << 10)
 #define NOTES_MAX     (32u << 20)
 #define NOTES_WAIT_S  30
-#define READ_AHEAD_KB "1024"
 #define KEEP_ROUND_MS 100
 #define NOTED         1024 /* inodes share these by their numbers */
 
@@ -64,9 +59,8 @@
 #endif
 
 struct pump {
-	int port_fd, fuse_fd;
-	char mountpoint[PATH_MAX];
-	char device[32]; /* "0:42": names the connection and its read-ahead in /sys */
+	int port_fd;
+	struct fuse_mount mount;
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* notes, going, restarted or stopped */
 	struct buf notes;
@@ -84,28 +78,6 @@ struct pump {
 	struct buf reply; /* pump_up's */
 };
 
-static bool
-write_sys(const char *path, const char *text)
-{
-	CLEAN_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-}
-
-/* Every request, waiting or new, then fails with ENOTCONN or ECONNABORTED. */
-static void
-abort_connection(const struct pump *p)
-{
-	CLEAN_FREE char *path = xasprintf(
-		"/sys/fs/fuse/connections/%s/abort", p->device + strcspn(p->device, ":") + 1);
-
-	if (p->device[0] != '\0' && write_sys(path, "1"))
-		return;
-	/* MNT_FORCE aborts first, whether or not the mount can go. */
-	if (umount2(p->mountpoint, MNT_FORCE) < 0 && errno != EBUSY)
-		log_warn("abort %s: %s", p->mountpoint, strerror(errno));
-}
-
 static void
 stop(struct pump *p, const char *why, int code)
 {
@@ -119,7 +91,7 @@ stop(struct pump *p, const char *why, int code)
 	if (!first || unmounted)
 		return;
 	log_warn("workspaces: %s%s%s", why, code != 0 ? ": " : "", code != 0 ? strerror(code) : "");
-	abort_connection(p);
+	fuse_mount_abort(&p->mount);
 }
 
 /* poll(2) only where the descriptor is non-blocking and has nothing: one call less per message. */
@@ -175,7 +147,7 @@ answer_here(struct pump *p, uint8_t *msg, size_t n)
 	pthread_mutex_lock(&p->answers_lock);
 	what = answers_request(&p->answers, msg, n, clock_mono_ms(), &p->reply);
 	/* ENOENT: interrupted meanwhile. */
-	if (p->reply.len > 0 && write(p->fuse_fd, p->reply.data, p->reply.len) < 0 &&
+	if (p->reply.len > 0 && write(p->mount.fd, p->reply.data, p->reply.len) < 0 &&
 		errno != ENOENT)
 		log_debug("workspaces: a reply of our own: %s", strerror(errno));
 	buf_clear(&p->reply);
@@ -260,7 +232,7 @@ pump_up(void *arg)
 	begin_thread("fs-up");
 	wait_go(p);
 	for (;;) {
-		ssize_t n = read_some(p->fuse_fd, msg, FUSE_WIRE_MSG_MAX);
+		ssize_t n = read_some(p->mount.fd, msg, FUSE_WIRE_MSG_MAX);
 		struct fuse_in_header h;
 		enum answers_what what;
 		int r;
@@ -420,7 +392,7 @@ give_note(struct pump *p, const uint8_t *msg, size_t n)
 		msg = (const uint8_t *)&reply;
 		n = sizeof(reply);
 	}
-	return write(p->fuse_fd, msg, n) >= 0 || errno != ENODEV;
+	return write(p->mount.fd, msg, n) >= 0 || errno != ENODEV;
 }
 
 static void *
@@ -488,7 +460,7 @@ deliver(struct pump *p, const uint8_t *msg, size_t n)
 	if (!pending_remove(&p->pending, h.unique, &request) || ours ||
 		queue_reply(p, &request, msg, n))
 		return 0;
-	if (write(p->fuse_fd, msg, n) < 0 && errno != ENOENT) {
+	if (write(p->mount.fd, msg, n) < 0 && errno != ENOENT) {
 		if (errno == ENODEV)
 			return ENODEV;
 		log_warn("workspaces: a reply was refused: %s", strerror(errno));
@@ -598,40 +570,6 @@ pump_down(void *arg)
 	}
 }
 
-/* The device of the mount, without asking the mount: "36 35 0:42 / /mountpoint opts ...". */
-static void
-find_device(struct pump *p)
-{
-	CLEAN_FCLOSE FILE *f = fopen("/proc/self/mountinfo", "re");
-	CLEAN_FREE char *line = NULL;
-	size_t cap = 0;
-
-	while (f != NULL && getline(&line, &cap, f) > 0) {
-		char *at = line, *field[5];
-
-		for (size_t k = 0; k < ARRAY_LEN(field); k++)
-			field[k] = at != NULL ? strsep(&at, " ") : NULL;
-		if (field[4] != NULL && strcmp(field[4], p->mountpoint) == 0)
-			snprintf(p->device, sizeof(p->device), "%s", field[2]);
-	}
-}
-
-static void
-tune(const struct pump *p)
-{
-	CLEAN_FREE char *path = xasprintf("/sys/class/bdi/%s/read_ahead_kb", p->device);
-
-	/* Before INIT is answered: its max_readahead can only lower what is there, by default 128
-	 * KiB. */
-	if (p->device[0] == '\0' || !write_sys(path, READ_AHEAD_KB))
-		log_debug("workspaces: no read-ahead setting for %s", p->mountpoint);
-	/* The way to abort; it may be there already. */
-	if (mount("fusectl", "/sys/fs/fuse/connections", "fusectl",
-		    MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 &&
-		errno != EBUSY)
-		log_debug("workspaces: no fusectl: %s", strerror(errno));
-}
-
 static int
 start_thread(void *(*run)(void *), struct pump *p)
 {
@@ -652,29 +590,12 @@ start_thread(void *(*run)(void *), struct pump *p)
 	return r;
 }
 
-static int
-mount_fuse(const struct pump *p, struct err *e)
-{
-	char options[160];
-
-	snprintf(options, sizeof(options),
-		"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,"
-		"max_read=%u",
-		p->fuse_fd, FUSE_WIRE_IO_MAX);
-	if (mount("paddock", p->mountpoint, "fuse.paddock", MS_NOSUID | MS_NODEV | MS_NOATIME,
-		    options) < 0)
-		return err_sys(e, errno, "mount the workspaces at '%s'", p->mountpoint);
-	return 0;
-}
-
 static struct pump *
-pump_new(int port_fd, const char *mountpoint)
+pump_new(int port_fd)
 {
 	struct pump *p = xcalloc(1, sizeof(*p));
 
 	p->port_fd = port_fd;
-	p->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	snprintf(p->mountpoint, sizeof(p->mountpoint), "%s", mountpoint);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->changed, NULL);
 	pthread_mutex_init(&p->answers_lock, NULL);
@@ -689,22 +610,13 @@ int
 guest_pump_start(int port_fd, const char *mountpoint, struct pump **ret, struct err *e)
 {
 	void *(*const threads[])(void *) = {pump_up, pump_down, pump_notes, pump_again, pump_keep};
-	struct pump *p = pump_new(port_fd, mountpoint);
-	int r;
+	struct pump *p = pump_new(port_fd);
+	int r = fuse_mount_open(&p->mount, mountpoint, e);
 
-	if (p->fuse_fd < 0) {
-		r = err_sys(e, errno, "open /dev/fuse");
-		free(p);
-		return r;
-	}
-	r = mount_fuse(p, e);
 	if (r < 0) {
-		close(p->fuse_fd);
 		free(p);
 		return r;
 	}
-	find_device(p);
-	tune(p);
 	/* As it is touched, or 20 sessions' worth of stacks and libraries would be. */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
 		log_debug("workspaces: mlockall: %s", strerror(errno));
